@@ -1,0 +1,203 @@
+"""A Prefect server of our own: on loopback, with SQLite, started when there is none and then kept.
+
+Prefect would otherwise start a temporary server per command, which loses task runs and is gone when
+somebody wants to look. Ours lives in the user's data directory and is shared by all campaigns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import httpx
+import platformdirs
+import psutil
+import tenacity
+
+from mlip_train.errors import InputError
+from mlip_train.files import write_atomically
+from mlip_train.model import FrozenModel
+
+__all__ = ["LocalServer", "prefect_api"]
+
+_HOST = "127.0.0.1"
+_USUAL_PORT = 4200
+_PATIENCE = 180.0  # seconds; a first start migrates the database
+
+
+class _Running(FrozenModel):
+    pid: int
+    created: float  # of the process, so that a reused pid is not mistaken for the server
+    port: int
+
+
+class LocalServer:
+    """The server of this user on this machine."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or Path(platformdirs.user_data_dir("mlip_train")) / "prefect"
+
+    @property
+    def log(self) -> Path:
+        """What the server printed."""
+        return self.home / "server.log"
+
+    @property
+    def _record(self) -> Path:
+        return self.home / "server.json"
+
+    def url(self) -> str | None:
+        """Address of the running server, or None."""
+        running = self._running()
+        return f"http://{_HOST}:{running.port}" if running and answers(f"http://{_HOST}:{running.port}") else None
+
+    def start(self) -> str:
+        """Return the address of the server, started if it is not running.
+
+        Raises
+        ------
+        InputError
+            When it does not come up; its log is named.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self.home / ".lock"):
+            if (url := self.url()) is not None:
+                return url
+            self.stop()  # one that is there but does not answer
+            port = self._free_port()
+            process = self._spawn(port)
+            running = _Running(pid=process.pid, created=psutil.Process(process.pid).create_time(), port=port)
+            write_atomically(self._record, running.model_dump_json() + "\n")
+            url = f"http://{_HOST}:{port}"
+            self._wait_until_up(url, process)
+            return url
+
+    def stop(self) -> bool:
+        """End the server; return whether there was one."""
+        running = self._running()
+        self._record.unlink(missing_ok=True)
+        if running is None:
+            return False
+        server = psutil.Process(running.pid)
+        processes = [server, *server.children(recursive=True)]
+        server.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=15)
+        for process in alive:
+            process.kill()
+        return True
+
+    def _running(self) -> _Running | None:
+        if not self._record.exists():
+            return None
+        running = _Running.model_validate_json(self._record.read_bytes())
+        try:
+            created = psutil.Process(running.pid).create_time()
+        except psutil.NoSuchProcess:
+            return None
+        return running if abs(created - running.created) < 1.0 else None
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        # The port goes into the environment: with the flag alone the web page would call port 4200.
+        settings = {
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_API_HOST": _HOST,
+            "PREFECT_SERVER_API_PORT": str(port),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+        }
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "prefect", "server", "start"],
+                env=environment | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # it outlives the command that started it
+            )
+
+    def _wait_until_up(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        waiting = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(_PATIENCE) | tenacity.stop_when_event_set(_Ended(process)),
+            wait=tenacity.wait_fixed(0.3),
+            retry=tenacity.retry_if_result(lambda up: not up),
+        )
+        try:
+            waiting(answers, url)
+        except tenacity.RetryError as error:
+            self.stop()
+            raise InputError(f"the local Prefect server did not start; its log is {self.log}") from error
+
+    def _free_port(self) -> int:
+        for port in (_USUAL_PORT, 0):
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind((_HOST, port))
+                return int(probe.getsockname()[1])
+        raise InputError(f"no free port on {_HOST}")
+
+
+class _Ended:
+    """Looks like an event that is set once a process has ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def is_set(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at this address."""
+    try:
+        # not through a proxy: the address is this machine's own
+        return httpx.get(f"{url}/api/health", timeout=5, trust_env=False).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def prefect_api() -> Iterator[str]:
+    """Make flows run against the configured Prefect server, or the local one; yield its address.
+
+    Raises
+    ------
+    InputError
+        When a server is configured (PREFECT_API_URL) but does not answer.
+    """
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    configured = get_current_settings().api.url
+    if configured is None:
+        url = LocalServer().start()
+        with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
+            yield url
+        return
+    url = configured.removesuffix("/").removesuffix("/api")
+    if not answers(url):
+        raise InputError(
+            f"PREFECT_API_URL is {configured}, but nothing answers there; start that server, or unset "
+            "PREFECT_API_URL to use a local one"
+        )
+    yield url
+
+
+def main() -> None:
+    """`start` prints the address of the local server, `stop` ends it."""
+    match sys.argv[1:]:
+        case ["start"]:
+            print(f"Prefect is at {LocalServer().start()}")
+        case ["stop"]:
+            print("stopped" if LocalServer().stop() else "there was no local Prefect server running")
+        case _:
+            sys.exit("usage: python -m deployments.local_server start|stop")
+
+
+if __name__ == "__main__":
+    main()

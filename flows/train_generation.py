@@ -1,0 +1,95 @@
+"""DFT results in, the next potential out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
+from prefect.states import Completed, State
+
+from mlip_train.accumulation import Accumulation
+from mlip_train.campaign import Campaign
+from mlip_train.model import FrozenModel
+from mlip_train.potential import Potential
+from tasks.accumulate import accumulate
+from tasks.evaluate import evaluate
+from tasks.publish import publish
+from tasks.render import render
+from tasks.train import train
+
+__all__ = ["GenerationResult", "train_generation"]
+
+
+class GenerationResult(FrozenModel):
+    """What a run came to: the new potential, or the current one when there was nothing to learn."""
+
+    status: Literal["published", "skipped"]
+    potential: Potential | None
+    batch: Accumulation
+
+
+def _run_name() -> str:
+    return Path(flow_run.parameters["campaign"]).name
+
+
+@flow(name="train-generation", flow_run_name=_run_name)
+def train_generation(campaign: Path, data: list[Path]) -> GenerationResult:
+    """Turn a batch of DFT results into the next potential.
+
+    Parameters
+    ----------
+    campaign
+        Directory of the campaign (made by `mlip-train init`).
+    data
+        Files that ASE can read, folders of them, or glob patterns.
+
+    Returns
+    -------
+    GenerationResult
+        In state `Completed` with the new potential, or `Skipped` when everything was known already.
+    """
+    _warn_of_temporary_server()
+    here = Campaign(campaign)
+    with here.hold():
+        batch = accumulate(here.root, [str(source) for source in data])
+        if batch.generation is None:
+            return _skipped(here, batch)
+        _name_run(f"{here.name} generation {batch.generation}")
+        plan = render(here.root, batch.generation)
+        fit = train(plan)
+        evaluation = evaluate(plan)
+        potential = publish(plan, fit, evaluation)
+    return _published(potential, batch)
+
+
+def _published(potential: Potential, batch: Accumulation) -> State[GenerationResult]:
+    message = f"generation {potential.generation}: {potential.yace}; {potential.errors}"
+    result = GenerationResult(status="published", potential=potential, batch=batch)
+    return Completed(message=message, data=result)
+
+
+def _skipped(campaign: Campaign, batch: Accumulation) -> State[GenerationResult]:
+    current = Potential.current(campaign)
+    where = f"the current potential is {current.yace}" if current else "no potential was published yet"
+    _name_run(f"{campaign.name} skipped")
+    result = GenerationResult(status="skipped", potential=current, batch=batch)
+    return Completed(name="Skipped", message=f"nothing new to learn from: {batch}; {where}", data=result)
+
+
+def _name_run(name: str) -> None:
+    """Rename the run once its generation is known, which is after the batch was read."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(flow_run.id, name=name)
+
+
+def _warn_of_temporary_server() -> None:
+    if get_current_settings().api.url is None:
+        get_run_logger().warning(
+            "Prefect started a temporary server, which loses task runs. Start one that stays with `make serve` "
+            "and set PREFECT_API_URL to the address it prints"
+        )

@@ -1,0 +1,331 @@
+"""The campaign directory: every file name once, the lock, and what a crash left behind.
+
+::
+
+    CAMPAIGN/
+      campaign.yaml                  what a person edits
+      inbox/                         DFT results dropped here are picked up by the watching flow
+      dataset/                       shards, manifest, accumulated.pckl.gzip
+      generations/gen_01/            one run: input.yaml, train.pckl.gzip, log.txt, metrics.txt, ...
+      potentials/                    published bundles and current.json
+      quarantine/gen_01.jsonl        refused structures and why
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import filelock
+import yaml
+
+from mlip_train.config import CampaignConfig
+from mlip_train.dataset import DatasetStore
+from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError
+from mlip_train.files import write_atomically
+from mlip_train.structures import FrameRules, Refusal
+
+__all__ = ["Campaign", "GenerationDirectory", "load_yaml"]
+
+_LOCK_PATIENCE: Final = 2.0  # seconds
+
+
+@dataclass(frozen=True)
+class GenerationDirectory:
+    """Files of one generation's run."""
+
+    root: Path
+
+    @property
+    def input_yaml(self) -> Path:
+        """What the engine is asked to do."""
+        return self.root / "input.yaml"
+
+    @property
+    def train_data(self) -> Path:
+        """The structures that this fit learns from, in the engine's format."""
+        return self.root / "train.pckl.gzip"
+
+    @property
+    def test_data(self) -> Path:
+        """The fixed test set, in the engine's format."""
+        return self.root / "test.pckl.gzip"
+
+    @property
+    def start_potential(self) -> Path:
+        """The B-basis that the fit continues from, when it does not start from zeros."""
+        return self.root / "start_potential.yaml"
+
+    @property
+    def interim_potential(self) -> Path:
+        """The newest good potential of a fit that has not ended."""
+        return self.root / "interim_potential.yaml"
+
+    @property
+    def interim_record(self) -> Path:
+        """What the interim potential belongs to and how far it came."""
+        return self.root / "interim_potential.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Where the engine runs; removed when the generation is published."""
+        return self.root / "scratch"
+
+    @property
+    def log(self) -> Path:
+        """Everything the engine printed, of all attempts."""
+        return self.root / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """Training errors per iteration, as the engine wrote them."""
+        return self.root / "metrics.txt"
+
+    @property
+    def test_metrics(self) -> Path:
+        """Test errors every few iterations, as the engine wrote them."""
+        return self.root / "test_metrics.txt"
+
+    @property
+    def fit_record(self) -> Path:
+        """What a finished fit came to; its presence spares fitting again."""
+        return self.root / "fit.json"
+
+    @property
+    def fitted_potential(self) -> Path:
+        """The potential that the fit ended with (B-basis)."""
+        return self.root / "fitted_potential.yaml"
+
+    @property
+    def exported_potential(self) -> Path:
+        """The same in the form that MD codes read."""
+        return self.root / "fitted_potential.yace"
+
+    @property
+    def train_predictions(self) -> Path:
+        """What the trainer itself predicts for its structures."""
+        return self.root / "train_pred.pckl.gzip"
+
+    @property
+    def loss_curve(self) -> Path:
+        """Picture of the loss over the iterations."""
+        return self.root / "loss_curve.png"
+
+    @property
+    def config_used(self) -> Path:
+        """The resolved configuration that this generation was run with."""
+        return self.root / "config.json"
+
+
+class Campaign:
+    """A directory that holds all generations of one material system.
+
+    Raises
+    ------
+    CampaignNotFoundError
+        When the directory holds no campaign.yaml.
+    """
+
+    CONFIG: Final = "campaign.yaml"
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        if not self.config_file.is_file():
+            raise CampaignNotFoundError(
+                f"{self.root} is not a campaign (no {self.CONFIG}); make one with: "
+                f"mlip-train init {root} --elements Si"
+            )
+
+    @classmethod
+    def create(cls, root: str | Path, campaign_yaml: str) -> Campaign:
+        """Make a new campaign directory with the given campaign.yaml.
+
+        Raises
+        ------
+        CampaignNotFoundError
+            When there is a campaign already, or something else that is not an empty directory.
+        ConfigError
+            When the text is not a valid configuration; nothing is written then.
+        """
+        root = Path(root).expanduser().resolve()
+        CampaignConfig.parse(load_yaml(campaign_yaml, cls.CONFIG), cls.CONFIG)
+        if (root / cls.CONFIG).exists():
+            raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise CampaignNotFoundError(f"{root} is not an empty directory; choose another place")
+        for directory in ("inbox", "dataset", "generations", "potentials", "quarantine"):
+            (root / directory).mkdir(parents=True, exist_ok=True)
+        write_atomically(root / cls.CONFIG, campaign_yaml)
+        return cls(root)
+
+    @property
+    def name(self) -> str:
+        """The directory's own name."""
+        return self.root.name
+
+    @property
+    def config_file(self) -> Path:
+        """What a person edits."""
+        return self.root / self.CONFIG
+
+    @property
+    def config(self) -> CampaignConfig:
+        """The validated configuration, read anew.
+
+        Raises
+        ------
+        ConfigError
+            With one line per problem.
+        """
+        text = self.config_file.read_text(errors="replace")
+        return CampaignConfig.parse(load_yaml(text, str(self.config_file)), str(self.config_file))
+
+    @property
+    def store(self) -> DatasetStore:
+        """The dataset."""
+        return DatasetStore(self.root / "dataset")
+
+    @property
+    def accumulated(self) -> Path:
+        """All training rows in the engine's format; derived from the shards."""
+        return self.root / "dataset" / "accumulated.pckl.gzip"
+
+    @property
+    def potentials(self) -> Path:
+        """Published bundles."""
+        return self.root / "potentials"
+
+    @property
+    def current_pointer(self) -> Path:
+        """Names the newest accepted generation."""
+        return self.potentials / "current.json"
+
+    def bundle_record(self, generation: int) -> Path:
+        """The .json of a published bundle; the bundle exists when this does."""
+        return self.potentials / f"potential_gen_{generation:02d}.json"
+
+    def generation(self, number: int) -> GenerationDirectory:
+        """The run directory of a generation."""
+        return GenerationDirectory(self.root / "generations" / f"gen_{number:02d}")
+
+    def pending_generation(self) -> int | None:
+        """The newest generation with data but without a published potential, if it is the last."""
+        generations = self.store.generations
+        if generations and not self.bundle_record(generations[-1]).exists():
+            return generations[-1]
+        return None
+
+    def next_generation(self) -> int:
+        """The number that the next batch of new structures gets."""
+        generations = self.store.generations
+        return generations[-1] + 1 if generations else 1
+
+    def move_current(self) -> None:
+        """Point `current.json` at the newest published generation, unless it does already."""
+        generations = [_number(record.stem) for record in self.potentials.glob("potential_gen_*.json")]
+        if generations:
+            newest = max(generations)
+            content = json.dumps({"generation": newest, "potential": self.bundle_record(newest).name}) + "\n"
+            if not self.current_pointer.exists() or self.current_pointer.read_text() != content:
+                write_atomically(self.current_pointer, content)
+
+    def frame_rules(self) -> FrameRules:
+        """What a DFT result must satisfy to enter this campaign."""
+        config = self.config
+        return FrameRules(
+            elements=config.elements,
+            cutoff=config.basis.cutoff,
+            min_distance=config.checks.min_distance,
+            max_force=config.checks.max_force,
+            use_isolated_atoms=config.reference_energies == "isolated_atoms",
+        )
+
+    def quarantine(self, refusals: Sequence[Refusal], generation: int) -> int:
+        """Record refused frames once each; return how many were not known before."""
+        folder = self.root / "quarantine"
+        known = {line for file in folder.glob("gen_*.jsonl") for line in file.read_text().splitlines()}
+        lines = dict.fromkeys(json.dumps(refusal.model_dump()) for refusal in refusals)
+        new = [line for line in lines if line not in known]
+        if new:
+            file = folder / f"gen_{generation:02d}.jsonl"
+            before = file.read_text() if file.exists() else ""
+            write_atomically(file, before + "\n".join(new) + "\n")
+        return len(new)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep every other run out, and clean up after one that crashed.
+
+        The operating system frees the lock when its holder dies.
+
+        Raises
+        ------
+        CampaignBusyError
+            When another process holds the campaign.
+        """
+        holder = self.root / ".lock.json"
+        lock = filelock.FileLock(self.root / ".lock", timeout=_LOCK_PATIENCE)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            who = holder.read_text().strip() if holder.exists() else "unknown"
+            raise CampaignBusyError(
+                f"another run is working on {self.root} ({who}); wait for it to end, then run this again"
+            ) from error
+        try:
+            write_atomically(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
+            self._recover()
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def _recover(self) -> None:
+        """Remove what a crash left half done: temporary files and bundles without their record."""
+        for folder in (self.root, self.root / "dataset", self.potentials, self.root / "quarantine"):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()
+        for file in self.potentials.glob("potential_gen_*"):
+            if not file.with_suffix(".json").exists():
+                file.unlink()
+        self.move_current()
+        for scratch in (self.root / "generations").glob("gen_*/scratch"):
+            if self.bundle_record(_number(scratch.parent.name)).exists():
+                shutil.rmtree(scratch)
+
+
+def _number(name: str) -> int:
+    """The generation that a name such as gen_07 or potential_gen_07 ends with."""
+    return int(name.rsplit("_", 1)[-1])
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without duplicate keys, of which PyYAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str, origin: str) -> object:
+    """Read YAML, refusing duplicate keys.
+
+    Raises
+    ------
+    ConfigError
+        Naming the origin, the line and the problem.
+    """
+    try:
+        return yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{origin} is not readable YAML: {error}") from error

@@ -1,0 +1,323 @@
+"""What a person may decide about a campaign: `CampaignConfig` and its parts.
+
+Every field states its unit and meaning: the JSON schema of these models is the documentation of
+`campaign.yaml` (``mlip-train schema``) and the source of the web form. A default shown here is the
+one of the `standard` preset; `mlip_train.presets` lists what `quick` and `accurate` set instead.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from ase.data import atomic_numbers
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+
+from mlip_train.errors import ConfigError
+from mlip_train.model import FrozenModel, explain
+from mlip_train.pacemaker.native_keys import check_extra
+from mlip_train.presets import PRESETS, fill_in
+
+__all__ = [
+    "ZBL",
+    "Basis",
+    "CampaignConfig",
+    "Checks",
+    "EarlyStopping",
+    "Element",
+    "EnergyBasedWeighting",
+    "Engine",
+    "Fit",
+    "LJPair",
+    "LennardJones",
+    "LossWeights",
+    "NoReference",
+    "Reference",
+    "SplitRule",
+    "UniformWeighting",
+]
+
+# Largest l per correlation order that the engine's coupling table holds (order 2 and up).
+_MAX_L_BY_ORDER = (0, 10, 6, 4, 3, 2)
+
+
+def _known_element(symbol: str) -> str:
+    if symbol == "X" or symbol not in atomic_numbers:
+        raise ValueError(f"{symbol!r} is not a chemical element; write symbols such as 'Si' or 'Ni'")
+    return symbol
+
+
+Element = Annotated[str, AfterValidator(_known_element)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class Basis(FrozenModel):
+    """The ACE basis: how many functions describe the surroundings of an atom."""
+
+    cutoff: float = Field(
+        5.5, ge=2.0, le=15.0, description="Outer cutoff in Å: atoms further apart do not feel each other."
+    )
+    functions_per_element: int = Field(300, ge=1, description="Largest number of B-basis functions per element.")
+    embedding: Literal["linear", "finnis_sinclair"] = Field(
+        "finnis_sinclair",
+        description="How densities become an energy: linear E = ρ₁, or finnis_sinclair E = ρ₁ + √ρ₂.",
+    )
+    radial_basis: Literal["SBessel", "ChebExpCos", "ChebPow"] = Field(
+        "SBessel", description="Family of the radial functions."
+    )
+    radial_parameters: tuple[float, ...] = Field(
+        (5.25,), min_length=1, description="Parameters of the radial family (λ, dimensionless)."
+    )
+    nradmax_by_orders: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (15, 6, 4, 3, 2), min_length=1, max_length=6,
+        description="Largest radial index n per correlation order 1, 2, 3, ... (order k is k+1 bodies).",
+    )  # fmt: skip
+    lmax_by_orders: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 5, 3, 2, 1), min_length=1, max_length=6,
+        description="Largest angular momentum l per correlation order; as long as nradmax_by_orders.",
+    )  # fmt: skip
+    ladder_step: int | None = Field(
+        None, ge=1,
+        description="Functions added per ladder step when a fit starts from zeros; null fits all at once.",
+    )  # fmt: skip
+    ladder_type: Literal["body_order", "power_order"] = Field(
+        "body_order", description="The order in which a ladder adds functions."
+    )
+
+    @model_validator(mode="after")
+    def _orders_fit(self) -> Basis:
+        if len(self.nradmax_by_orders) != len(self.lmax_by_orders):
+            raise ValueError(
+                f"nradmax_by_orders has {len(self.nradmax_by_orders)} entries and lmax_by_orders "
+                f"{len(self.lmax_by_orders)}; give one of each per correlation order"
+            )
+        for order, (largest, ceiling) in enumerate(zip(self.lmax_by_orders, _MAX_L_BY_ORDER, strict=False), 1):
+            if largest > ceiling:
+                raise ValueError(f"lmax_by_orders: l = {largest} at order {order}; the engine allows {ceiling}")
+        return self
+
+
+class NoReference(FrozenModel):
+    """No reference potential: ACE describes everything."""
+
+    kind: Literal["none"] = "none"
+
+
+class ZBL(FrozenModel):
+    """Ziegler-Biersack-Littmark screened nuclear repulsion at short distance."""
+
+    kind: Literal["zbl"] = "zbl"
+    mode: Literal["core", "delta"] = Field(
+        "core", description="core: the engine's inner core; delta: ACE learns the difference to ZBL."
+    )
+    inner_cutoff: PositiveFloat | None = Field(
+        None, description="Where the switch begins, in Å; null takes it from the elements."
+    )
+    outer_cutoff: PositiveFloat | None = Field(
+        None, description="Where ZBL ends, in Å; null takes it from the elements."
+    )
+
+
+class LJPair(FrozenModel):
+    """Lennard-Jones parameters of one pair of elements."""
+
+    epsilon: PositiveFloat = Field(description="Well depth in eV.")
+    sigma: PositiveFloat = Field(description="Distance of zero energy in Å.")
+
+
+class LennardJones(FrozenModel):
+    """A Lennard-Jones baseline, learned as a difference."""
+
+    kind: Literal["lj"] = "lj"
+    mode: Literal["delta"] = Field("delta", description="Lennard-Jones exists only as a difference.")
+    cutoff: PositiveFloat = Field(description="Cutoff in Å.")
+    pairs: dict[str, LJPair] = Field(min_length=1, description="Parameters per pair, for example 'Ar-Ar'.")
+
+
+Reference = Annotated[NoReference | ZBL | LennardJones, Field(discriminator="kind")]
+
+
+class LossWeights(FrozenModel):
+    """Shares of the loss. Only the ratio of energy to force counts: kappa = force / (energy + force)."""
+
+    energy: float = Field(0.97, ge=0, description="Share of squared energy errors per atom, in eV².")
+    force: float = Field(0.03, ge=0, description="Share of squared force-component errors, in (eV/Å)².")
+    stress: float = Field(0.0, ge=0, description="Must be 0: stress is stored and evaluated, not trained.")
+
+    @field_validator("stress")
+    @classmethod
+    def _stress_cannot_be_trained(cls, stress: float) -> float:
+        if stress:
+            raise ValueError("the engine cannot train on stress; set it to 0 (stress is stored and evaluated)")
+        return stress
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> LossWeights:
+        if self.energy + self.force <= 0:
+            raise ValueError("energy and force cannot both be 0; there would be nothing to learn")
+        return self
+
+    @property
+    def kappa(self) -> float:
+        """The engine's force share of the loss, between 0 and 1."""
+        return self.force / (self.energy + self.force)
+
+
+class EarlyStopping(FrozenModel):
+    """Stop when the training loss is flat."""
+
+    min_relative_change: float = Field(
+        1e-4, gt=0, lt=1, description="Smallest relative change of the training loss per epoch that counts."
+    )
+    patience: int = Field(50, ge=2, description="Epochs over which the change must be that small.")
+
+
+class UniformWeighting(FrozenModel):
+    """Every structure and every atom counts the same."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+class EnergyBasedWeighting(FrozenModel):
+    """Structures low in energy count more; those too high are left out of the fit (and said so)."""
+
+    kind: Literal["energy_based"] = "energy_based"
+    energy_zero: Literal["convex_hull", "cohesive"] = Field(
+        "convex_hull", description="What energies are measured from: the convex hull, or the lowest one."
+    )
+    low_window: PositiveFloat = Field(1.0, description="Structures below this (eV/atom) form the low tier.")
+    upper_limit: PositiveFloat = Field(10.0, description="Structures above this (eV/atom) are left out.")
+    low_share: float = Field(0.75, gt=0, le=1, description="Share of the energy weight for the low tier.")
+    energy_offset: PositiveFloat = Field(1.0, description="Offset in the energy weight 1/(E+offset)², eV/atom.")
+    force_offset: PositiveFloat = Field(1.0, description="Offset in the force weight 1/(F²+offset), (eV/Å)².")
+
+    @model_validator(mode="after")
+    def _windows_are_ordered(self) -> EnergyBasedWeighting:
+        if self.low_window >= self.upper_limit:
+            raise ValueError(f"low_window {self.low_window} must be below upper_limit {self.upper_limit}")
+        return self
+
+
+Weighting = Annotated[UniformWeighting | EnergyBasedWeighting, Field(discriminator="kind")]
+
+
+class Fit(FrozenModel):
+    """How the coefficients are optimised."""
+
+    max_epochs: int = Field(300, ge=1, description="Largest number of optimiser iterations (per ladder step).")
+    optimizer: Literal["BFGS", "L-BFGS-B"] = Field(
+        "BFGS", description="BFGS converges faster; L-BFGS-B needs less memory for thousands of coefficients."
+    )
+    batch_size: int = Field(20, ge=1, description="Structures evaluated at once; lower it when memory is short.")
+    early_stopping: EarlyStopping | None = Field(None, description="Stop when the loss is flat; null never does.")
+    weighting: Weighting = Field(UniformWeighting(), description="How structures are weighted against each other.")
+    l2_regularization: float = Field(0.0, ge=0, description="Factor of the squared coefficients in the loss.")
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random in a fit.")
+
+
+class SplitRule(FrozenModel):
+    """Which structures are kept for testing. Decided once per structure, never changed."""
+
+    fraction: float = Field(0.1, ge=0, le=0.5, description="Share of structures kept for testing.")
+    stratify_by: Literal["config_type"] | None = Field(
+        "config_type", description="Keep that share within each config_type, or (null) of the whole."
+    )
+
+
+class Checks(FrozenModel):
+    """What a DFT result must satisfy to enter the dataset; the rest goes to quarantine."""
+
+    min_distance: float = Field(0.5, gt=0, description="Two atoms closer than this (Å) are refused.")
+    max_force: float = Field(100.0, gt=0, description="A force on an atom above this (eV/Å) is refused.")
+
+
+class Engine(FrozenModel):
+    """Where and how Pacemaker runs."""
+
+    command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        ("pacemaker",), min_length=1,
+        description="The engine's command and leading arguments, for example [srun, pacemaker].",
+    )  # fmt: skip
+    placement: Literal["here"] = Field("here", description="here: as a child process of the flow.")
+    environment: dict[str, str] = Field(
+        {}, description="Environment variables for the engine, for example {OMP_NUM_THREADS: '4'}."
+    )
+    max_hours: float = Field(12.0, gt=0, description="Wall-time limit of one training in hours.")
+
+    @field_validator("environment")
+    @classmethod
+    def _names_are_plain(cls, environment: dict[str, str]) -> dict[str, str]:
+        for name in environment:
+            if not name.isidentifier():
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+        return environment
+
+
+class CampaignConfig(FrozenModel):
+    """Everything a person may decide about a campaign; only `elements` has no default."""
+
+    elements: tuple[Element, ...] = Field(
+        min_length=1, description="Chemical elements of the potential, for example [Al, Ni]."
+    )
+    preset: Literal["quick", "standard", "accurate"] = Field(
+        "standard", description="Fills what is not said below. quick: minutes on a laptop; accurate: hours."
+    )
+    basis: Basis = Field(Basis(), description="The ACE basis.")
+    reference: Reference = Field(NoReference(), description="Reference potential at short distance.")
+    reference_energies: Literal["least_squares", "isolated_atoms"] | dict[Element, float] = Field(
+        "least_squares",
+        description="Energy per element that is subtracted before the fit: least_squares over the first "
+        "batch, isolated_atoms in the data, or explicit values in eV. Pinned when an element first appears.",
+    )
+    loss_weights: LossWeights = Field(LossWeights(), description="Shares of the loss.")
+    fit: Fit = Field(Fit(), description="Optimisation.")
+    test: SplitRule = Field(SplitRule(), description="The test split.")
+    checks: Checks = Field(Checks(), description="The gate that DFT results pass before they are stored.")
+    engine: Engine = Field(Engine(), description="Where and how Pacemaker runs.")
+    extra: dict[str, Any] = Field(
+        {}, description="Native input.yaml keys that have no field here, for example {fit: {fit_cycles: 2}}."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("preset", "standard") in PRESETS:
+            return fill_in(values, PRESETS[values.get("preset", "standard")])
+        return values
+
+    @field_validator("elements")
+    @classmethod
+    def _elements_are_unique(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(elements)) != len(elements):
+            raise ValueError(f"an element is named twice in {list(elements)}")
+        return tuple(sorted(elements))
+
+    @field_validator("extra")
+    @classmethod
+    def _extra_is_native(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        check_extra(extra)
+        return extra
+
+    @model_validator(mode="after")
+    def _explicit_energies_are_complete(self) -> CampaignConfig:
+        if isinstance(self.reference_energies, dict):
+            missing = set(self.elements) - set(self.reference_energies)
+            unknown = set(self.reference_energies) - set(self.elements)
+            if missing or unknown:
+                wrong = f"missing {sorted(missing)}" if missing else f"not in elements: {sorted(unknown)}"
+                raise ValueError(f"reference_energies must name each element once; {wrong}")
+        return self
+
+    @classmethod
+    def parse(cls, values: Any, origin: str) -> CampaignConfig:
+        """Validate plain values read from `origin`.
+
+        Raises
+        ------
+        ConfigError
+            With one line per problem, each naming the key, and the origin.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            problems = "\n  ".join(explain(error).splitlines())
+            raise ConfigError(f"{origin} is not a valid campaign configuration:\n  {problems}") from error

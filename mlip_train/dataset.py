@@ -1,0 +1,337 @@
+"""The dataset of a campaign: append-only Parquet shards, one per generation, under a manifest.
+
+A shard exists once the manifest names it. The manifest is replaced in one step, so a crash leaves
+the old dataset or the new one; a shard that no manifest names is overwritten by the next run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlip_train.errors import CorruptFileError
+from mlip_train.files import atomic_path, sha256_of, write_atomically
+from mlip_train.model import FrozenModel
+from mlip_train.splits import Split, assign_splits
+from mlip_train.structures import Refusal, Structure
+
+__all__ = ["DatasetStore", "Manifest", "NewStructures", "Shard", "StoredStructure"]
+
+_VECTOR = pa.list_(pa.float64(), 3)
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("structure_id", pa.string(), nullable=False),
+        pa.field("numbers", pa.list_(pa.int32()), nullable=False),
+        pa.field("positions", pa.list_(_VECTOR), nullable=False),  # Å
+        pa.field("cell", pa.list_(_VECTOR, 3), nullable=False),  # Å
+        pa.field("pbc", pa.list_(pa.bool_(), 3), nullable=False),
+        pa.field("energy", pa.float64(), nullable=False),  # eV, total
+        pa.field("forces", pa.list_(_VECTOR), nullable=False),  # eV/Å
+        pa.field("stress", pa.list_(pa.float64())),  # eV/Å³, Voigt xx yy zz yz xz xy, ASE sign
+        pa.field("config_type", pa.string(), nullable=False),
+        pa.field("generation", pa.int32(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("frame", pa.int32(), nullable=False),
+    ]
+)
+
+# Labels of one geometry that differ by more than this are two different calculations.
+_SAME_ENERGY = 1e-6  # eV
+_SAME_FORCE = 1e-5  # eV/Å
+
+
+class Shard(FrozenModel):
+    """One Parquet file of the dataset."""
+
+    file: str
+    sha256: str
+    generation: int
+    structures: dict[Split, int]
+    atoms_by_element: dict[str, int]
+    config_types: dict[Split, dict[str, int]]
+
+
+class Manifest(FrozenModel):
+    """What the dataset consists of."""
+
+    format: int = 1
+    shards: tuple[Shard, ...] = ()
+    reference_energies: dict[str, float] = {}
+
+    @property
+    def dataset_hash(self) -> str:
+        """SHA-256 over the shards and the pinned reference energies, in order."""
+        content = [[shard.sha256 for shard in self.shards], sorted(self.reference_energies.items())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class StoredStructure:
+    """A structure with its place in the dataset."""
+
+    structure: Structure
+    generation: int
+    split: Split
+
+
+@dataclass(frozen=True)
+class NewStructures:
+    """A batch sorted by what the dataset already holds."""
+
+    new: list[Structure]
+    n_duplicates: int
+    contradictions: list[Refusal]
+
+
+class DatasetStore:
+    """The shards in a directory.
+
+    Parameters
+    ----------
+    directory : Path
+        Holds `manifest.json` and the shards; created by the first append.
+
+    Raises
+    ------
+    CorruptFileError
+        When the manifest cannot be read, or a shard is missing or differs from its checksum.
+    """
+
+    MANIFEST = "manifest.json"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = Path(directory)
+        self.manifest = self._read_manifest()
+
+    def __len__(self) -> int:
+        return sum(sum(shard.structures.values()) for shard in self.manifest.shards)
+
+    @property
+    def generations(self) -> list[int]:
+        """Generations that brought structures, in order."""
+        return [shard.generation for shard in self.manifest.shards]
+
+    def count(self, split: Split) -> int:
+        """Number of stored structures of a split."""
+        return sum(shard.structures.get(split, 0) for shard in self.manifest.shards)
+
+    def verify(self) -> None:
+        """Compare every shard with its checksum.
+
+        Raises
+        ------
+        CorruptFileError
+            Naming the first shard that is missing or was changed.
+        """
+        for shard in self.manifest.shards:
+            path = self.directory / shard.file
+            if not path.is_file():
+                raise CorruptFileError(f"{path} is missing, but the manifest lists it; restore it from a backup")
+            if sha256_of(path) != shard.sha256:
+                raise CorruptFileError(f"{path} was changed after it was written; restore it from a backup")
+
+    def sort_out(self, structures: Sequence[Structure]) -> NewStructures:
+        """Separate new structures from exact duplicates and from contradictions.
+
+        A geometry that is already there with the same labels is a duplicate; with other labels it
+        contradicts what is stored, and the dataset keeps the first.
+        """
+        known = self._labels({structure.structure_id for structure in structures})
+        new, n_duplicates, contradictions = [], 0, []
+        for structure in structures:
+            earlier = known.get(structure.structure_id)
+            if earlier is None:
+                new.append(structure)
+                known[structure.structure_id] = structure
+            elif _same_labels(earlier, structure):
+                n_duplicates += 1
+            else:
+                contradictions.append(_contradiction(structure, earlier))
+        return NewStructures(new, n_duplicates, contradictions)
+
+    def splits_for(self, structures: Sequence[Structure], fraction: float, stratified: bool) -> dict[str, Split]:
+        """Decide which of the new structures are kept for testing."""
+        stored: Counter[tuple[str, Split]] = Counter()
+        for shard in self.manifest.shards:
+            for split, counts in shard.config_types.items():
+                for config_type, count in counts.items():
+                    stored[config_type if stratified else "", split] += count
+        new = [(s.structure_id, s.config_type if stratified else "") for s in structures]
+        return assign_splits(new, stored, fraction)
+
+    def append(
+        self,
+        structures: Sequence[Structure],
+        splits: Mapping[str, Split],
+        generation: int,
+        reference_energies: Mapping[str, float],
+    ) -> Shard:
+        """Write one shard and make it part of the dataset, in one step.
+
+        Parameters
+        ----------
+        structures : sequence of Structure
+            New structures only (see `sort_out`).
+        splits : mapping of structure_id to split
+            See `splits_for`.
+        generation : int
+            The generation that these structures start; larger than any stored one.
+        reference_energies : mapping of element to float
+            Pinned energies in eV, including those pinned before.
+        """
+        if self.generations and generation <= self.generations[-1]:
+            raise ValueError(f"generation {generation} is not after {self.generations[-1]}")
+        path = self.directory / f"gen_{generation:02d}.parquet"
+        table = pa.Table.from_pylist([_to_row(s, generation, splits[s.structure_id]) for s in structures], SCHEMA)
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+        shard = _describe(path, structures, splits, generation)
+        self._replace_manifest(
+            Manifest(shards=(*self.manifest.shards, shard), reference_energies=dict(reference_energies))
+        )
+        return shard
+
+    def iterate(self, split: Split | None = None) -> Iterator[StoredStructure]:
+        """Stream stored structures shard by shard, in the order in which they came."""
+        filters = None if split is None else [("split", "==", split)]
+        for shard in self.manifest.shards:
+            table = pq.read_table(self.directory / shard.file, filters=filters)
+            for batch in table.to_batches(max_chunksize=256):
+                for row in batch.to_pylist():
+                    yield StoredStructure(_from_row(row), row["generation"], row["split"])
+
+    def export(self, path: Path, split: Split) -> int:
+        """Write the rows of a split in Pacemaker's format; return how many.
+
+        A gzip pickle of a DataFrame with columns `ase_atoms`, `energy` (eV, total),
+        `energy_corrected` (eV, minus the pinned reference energies), `forces` (eV/Å), `stress`
+        (eV/Å³ Voigt, or None) and `name` (the structure_id). Derived: it can always be rebuilt.
+        """
+        rows = [self._engine_row(stored.structure) for stored in self.iterate(split)]
+        frame = pd.DataFrame(rows, columns=["ase_atoms", "energy", "energy_corrected", "forces", "stress", "name"])
+        compression: dict[str, Any] = {"method": "gzip", "compresslevel": 1, "mtime": 1}
+        with atomic_path(path) as temporary:
+            frame.to_pickle(temporary, compression=compression, protocol=4)
+        return len(frame)
+
+    def _engine_row(self, structure: Structure) -> dict[str, Any]:
+        atoms = structure.to_atoms()
+        shift = sum(self.manifest.reference_energies[symbol] for symbol in structure.symbols)
+        return {
+            "ase_atoms": atoms,
+            "energy": structure.energy,
+            "energy_corrected": structure.energy - shift,
+            "forces": structure.forces,
+            "stress": structure.stress,
+            "name": structure.structure_id,
+        }
+
+    def _labels(self, wanted: set[str]) -> dict[str, Structure]:
+        """Stored structures whose geometry is among the wanted ones."""
+        found: dict[str, Structure] = {}
+        for shard in self.manifest.shards:
+            path = self.directory / shard.file
+            ids = set(pq.read_table(path, columns=["structure_id"])["structure_id"].to_pylist())
+            if hits := sorted(ids & wanted):
+                table = pq.read_table(path, filters=[("structure_id", "in", hits)])
+                found.update((row["structure_id"], _from_row(row)) for row in table.to_pylist())
+        return found
+
+    def _read_manifest(self) -> Manifest:
+        path = self.directory / self.MANIFEST
+        if not path.exists():
+            return Manifest()
+        try:
+            return Manifest.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise CorruptFileError(
+                f"{path} is not a readable manifest ({error}); restore it from a backup"
+            ) from error
+
+    def _replace_manifest(self, manifest: Manifest) -> None:
+        write_atomically(self.directory / self.MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        self.manifest = manifest
+
+
+def _same_labels(one: Structure, other: Structure) -> bool:
+    return bool(
+        abs(one.energy - other.energy) <= _SAME_ENERGY and np.abs(one.forces - other.forces).max() <= _SAME_FORCE
+    )
+
+
+def _contradiction(structure: Structure, earlier: Structure) -> Refusal:
+    difference = structure.energy - earlier.energy
+    force = np.abs(structure.forces - earlier.forces).max()
+    return Refusal(
+        source=structure.source,
+        frame=structure.frame,
+        reason=(
+            f"the same geometry is known from {earlier.source} frame {earlier.frame} with other labels "
+            f"(energy differs by {difference:+.6g} eV, a force component by up to {force:.3g} eV/Å); the "
+            "dataset keeps the first. Label all structures with the same DFT settings"
+        ),
+    )
+
+
+def _describe(path: Path, structures: Sequence[Structure], splits: Mapping[str, Split], generation: int) -> Shard:
+    structure_counts: Counter[Split] = Counter()
+    atoms: Counter[str] = Counter()
+    config_types: dict[Split, dict[str, int]] = {"train": {}, "test": {}}
+    for structure in structures:
+        split = splits[structure.structure_id]
+        structure_counts[split] += 1
+        atoms.update(structure.symbols)
+        counts = config_types[split]
+        counts[structure.config_type] = counts.get(structure.config_type, 0) + 1
+    return Shard(
+        file=path.name,
+        sha256=sha256_of(path),
+        generation=generation,
+        structures=dict(structure_counts),
+        atoms_by_element=dict(sorted(atoms.items())),
+        config_types=config_types,
+    )
+
+
+def _to_row(structure: Structure, generation: int, split: Split) -> dict[str, Any]:
+    return {
+        "structure_id": structure.structure_id,
+        "numbers": structure.numbers.tolist(),
+        "positions": structure.positions.tolist(),
+        "cell": structure.cell.tolist(),
+        "pbc": structure.pbc.tolist(),
+        "energy": structure.energy,
+        "forces": structure.forces.tolist(),
+        "stress": None if structure.stress is None else structure.stress.tolist(),
+        "config_type": structure.config_type,
+        "generation": generation,
+        "split": split,
+        "source": structure.source,
+        "frame": structure.frame,
+    }
+
+
+def _from_row(row: Mapping[str, Any]) -> Structure:
+    return Structure(
+        numbers=np.array(row["numbers"], dtype=np.int32),
+        positions=np.array(row["positions"], dtype=float).reshape(-1, 3),
+        cell=np.array(row["cell"], dtype=float),
+        pbc=np.array(row["pbc"], dtype=bool),
+        energy=row["energy"],
+        forces=np.array(row["forces"], dtype=float).reshape(-1, 3),
+        stress=None if row["stress"] is None else np.array(row["stress"], dtype=float),
+        config_type=row["config_type"],
+        source=row["source"],
+        frame=row["frame"],
+    )

@@ -1,0 +1,32 @@
+"""Pictures of a fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mlip_train.files import atomic_path
+from mlip_train.potential import TrainingHistory
+
+__all__ = ["draw_loss_curve"]
+
+
+def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
+    """Draw loss and force error over the iterations as a PNG."""
+    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, force = figure.subplots(1, 2)
+    loss.plot(history.iteration, history.loss, label="training")
+    if history.test_iteration:
+        loss.plot(history.test_iteration, history.test_loss, "o--", markersize=3, label="test")
+    loss.set(xlabel="iteration", ylabel="loss", yscale="log")
+    loss.legend(frameon=False)
+    force.plot(history.iteration, history.force_rmse, color="tab:green")
+    force.set(xlabel="iteration", ylabel="force RMSE, training (meV/Å)", yscale="log")
+    for axes in (loss, force):
+        axes.grid(visible=True, which="both", alpha=0.2)
+    figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)

@@ -1,0 +1,96 @@
+"""Reading the engine's metrics.txt while it grows and after it ended."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+from mlip_train.model import FrozenModel
+
+__all__ = ["FitProgress", "ProgressClock", "read_metrics"]
+
+_COLUMNS: Final = ["iter_num", "loss", "rmse_epa", "rmse_f_comp", "nfuncs"]
+
+
+class FitProgress(FrozenModel):
+    """How far a running fit has come."""
+
+    iteration: int
+    max_epochs: int
+    loss: float
+    energy_rmse: float  # meV/atom
+    force_rmse: float  # meV/Å
+    seconds_per_iteration: float | None
+
+    @property
+    def percent(self) -> float:
+        """Share of the epochs that are done."""
+        return min(100.0 * self.iteration / self.max_epochs, 100.0)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated time to the last epoch."""
+        if self.seconds_per_iteration is None:
+            return None
+        return self.seconds_per_iteration * max(self.max_epochs - self.iteration, 0)
+
+    def __str__(self) -> str:
+        left = "" if self.seconds_left is None else f", about {_duration(self.seconds_left)} left"
+        pace = "" if self.seconds_per_iteration is None else f" ({self.seconds_per_iteration:.2f} s each{left})"
+        return (
+            f"iteration {self.iteration}/{self.max_epochs}: loss {self.loss:.4g}, energy "
+            f"{self.energy_rmse:.1f} meV/atom, force {self.force_rmse:.0f} meV/Å{pace}"
+        )
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Return the complete rows of a metrics file; empty while there are none.
+
+    The engine writes while we read: a last line without its end is left for the next time.
+    Columns as the engine names them (`iter_num`, `loss`, `rmse_epa` in eV, `rmse_f_comp` in eV/Å, ...).
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=_COLUMNS)
+    text = path.read_text(errors="replace")
+    complete = text[: text.rfind("\n") + 1]
+    if complete.count("\n") < 2:
+        return pd.DataFrame(columns=_COLUMNS)
+    return pd.read_csv(io.StringIO(complete), sep=r"\s+")
+
+
+@dataclass
+class ProgressClock:
+    """Turns the rows of a growing metrics file into progress with a pace."""
+
+    max_epochs: int
+    _first: tuple[int, float] | None = field(default=None, init=False)
+
+    def progress(self, metrics: pd.DataFrame) -> FitProgress | None:
+        """Progress of the last row, or None before the first."""
+        if metrics.empty:
+            return None
+        last = metrics.iloc[-1]
+        iteration = len(metrics) - 1  # iter_num starts again with every ladder step
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (iteration, now)
+        done = iteration - self._first[0]
+        return FitProgress.model_construct(  # the engine may report a loss of NaN
+            iteration=iteration,
+            max_epochs=self.max_epochs,
+            loss=float(last["loss"]),
+            energy_rmse=1e3 * float(last["rmse_epa"]),
+            force_rmse=1e3 * float(last["rmse_f_comp"]),
+            seconds_per_iteration=(now - self._first[1]) / done if done else None,
+        )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

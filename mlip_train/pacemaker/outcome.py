@@ -1,0 +1,143 @@
+"""Judging a fit by its evidence. The exit code alone says neither that it trained nor that it did not."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mlip_train.campaign import GenerationDirectory
+from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterruptedError
+from mlip_train.files import copy_atomically
+from mlip_train.pacemaker.bbasis import coefficients_of
+from mlip_train.pacemaker.metrics import read_metrics
+
+__all__ = ["collect_outcome", "log_tail"]
+
+_OUTPUT, _TARGET = "output_potential.yaml", "target_potential.yaml"
+_LOG_LINES = 15
+
+
+def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out: bool) -> int:
+    """Check what the engine left in its scratch directory and keep the good of it.
+
+    Parameters
+    ----------
+    run : GenerationDirectory
+        The run whose scratch directory the engine worked in.
+    return_code : int
+        As reported for the process; negative for a signal.
+    may_leave_out : bool
+        Whether the weighting policy is allowed to leave structures out.
+
+    Returns
+    -------
+    int
+        Number of structures that the fit left out (0 unless allowed).
+
+    Raises
+    ------
+    TrainingInterruptedError
+        When a signal ended the engine.
+    TrainingFailedError
+        When the evidence of a trained potential is missing; the message lists what, with the end of
+        the engine's log.
+    """
+    if stopped_by := _signal_of(return_code):
+        raise TrainingInterruptedError(
+            f"the engine was stopped by {stopped_by}"
+            + (" (out of memory? lower fit.batch_size or the basis)" if stopped_by == "SIGKILL" else "")
+            + f"; run the same command again to resume.\nEnd of {run.log}:\n{log_tail(run.log)}"
+        )
+    left_out = _count_left_out(run)
+    problems = [*_wrong_metrics(run.scratch / "metrics.txt"), *_wrong_potential(run.scratch)]
+    if left_out is None:
+        problems.append("it wrote no predictions for its training set")
+    elif left_out and not may_leave_out:
+        problems.append(f"it dropped {left_out} of its training structures without a word")
+    if problems or left_out is None:
+        raise TrainingFailedError(
+            f"the engine ended with exit code {return_code} but without a trained potential: "
+            f"{'; '.join(problems)}. The dataset is kept; mend the cause and run the same command again.\n"
+            f"End of {run.log}:\n{log_tail(run.log)}"
+        )
+    _keep(run)
+    return left_out
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of the engine's log, indented."""
+    if not log.exists():
+        return "  (the engine printed nothing)"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(f"  {line[:300]}" for line in lines[-_LOG_LINES:]) or "  (the engine printed nothing)"
+
+
+def _signal_of(return_code: int) -> str | None:
+    # bash reports a child ended by signal N as 128 + N
+    number = -return_code if return_code < 0 else return_code - 128
+    if number in {signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP}:
+        return signal.Signals(number).name
+    return None
+
+
+def _wrong_metrics(path: Path) -> list[str]:
+    metrics = read_metrics(path)
+    if len(metrics) < 2:
+        return ["it did not complete a single iteration"]
+    if not np.isfinite(metrics["loss"].astype(float)).all():
+        return ["its loss is not a finite number (are two atoms at the same place?)"]
+    return []
+
+
+def _wrong_potential(scratch: Path) -> list[str]:
+    output = scratch / _OUTPUT
+    if not output.exists():
+        return [f"it wrote no {_OUTPUT}"]
+    try:
+        fitted, before = coefficients_of(output), coefficients_of(scratch / _TARGET)
+    except EngineError as error:
+        return [str(error)]
+    if fitted.shape == before.shape and np.array_equal(fitted, before):
+        return ["its potential did not change"]
+    return []
+
+
+def _count_left_out(run: GenerationDirectory) -> int | None:
+    predictions = run.scratch / "train_pred.pckl.gzip"
+    if not predictions.exists():
+        return None
+    asked = pd.read_pickle(run.train_data, compression="gzip")
+    try:
+        fitted = pd.read_pickle(predictions, compression="gzip")  # written by our own engine
+    except (EOFError, OSError):
+        return None
+    return len(set(asked["name"]) - set(fitted["name"]))
+
+
+def _keep(run: GenerationDirectory) -> None:
+    for name, target in {
+        "metrics.txt": run.metrics,
+        "test_metrics.txt": run.test_metrics,
+        "train_pred.pckl.gzip": run.train_predictions,
+        _OUTPUT: run.fitted_potential,
+    }.items():
+        if (run.scratch / name).exists():
+            copy_atomically(run.scratch / name, target)
+
+
+def renew_scratch(run: GenerationDirectory) -> None:
+    """Give the engine an empty directory: it appends to logs and reads what it finds."""
+    if run.scratch.exists():
+        shutil.rmtree(run.scratch)
+    run.scratch.mkdir(parents=True)
+
+
+def engine_versions(potential: Path) -> dict[str, str]:
+    """Versions that the engine wrote into a potential's metadata."""
+    head = potential.read_text(errors="replace").split("\nglobal:")[0]
+    return dict(re.findall(r"^\s+(\w+_version): (\S+)$", head, flags=re.MULTILINE))

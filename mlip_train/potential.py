@@ -1,0 +1,159 @@
+"""A published potential: its files, where it comes from, and how good it is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mlip_train.campaign import Campaign, GenerationDirectory
+from mlip_train.errors import CorruptFileError, InputError
+from mlip_train.evaluation import Evaluation
+from mlip_train.files import copy_atomically, sha256_of, write_atomically
+from mlip_train.model import FrozenModel
+from mlip_train.pacemaker.library import PyACECalculator
+
+__all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory", "publish"]
+
+
+class Start(FrozenModel):
+    """What a fit began from."""
+
+    kind: Literal["zeros", "previous", "resumed"]
+    reason: str
+    iterations_before: int = 0
+
+
+class Lineage(FrozenModel):
+    """Everything that determines a potential."""
+
+    parent_generation: int | None
+    parent_sha256: str | None
+    start: Start
+    dataset_hash: str
+    config_hash: str
+    basis_hash: str
+    n_train: int
+    n_test: int
+    engine: dict[str, str]
+
+
+class TrainingHistory(FrozenModel):
+    """Training errors per iteration; iteration 0 is the start."""
+
+    iteration: tuple[int, ...]
+    loss: tuple[float, ...]
+    energy_rmse: tuple[float, ...]  # meV/atom
+    force_rmse: tuple[float, ...]  # meV/Å
+    test_iteration: tuple[int, ...] = ()
+    test_loss: tuple[float, ...] = ()
+
+
+class PotentialRecord(FrozenModel):
+    """The content of potential_gen_NN.json."""
+
+    format: int = 1
+    generation: int
+    created: datetime
+    elements: tuple[str, ...]
+    cutoff: float  # Å
+    reference_energies: dict[str, float]  # eV, to be added per atom to get DFT totals
+    files: dict[str, str]  # name -> sha256
+    lineage: Lineage
+    history: TrainingHistory
+    errors: Evaluation
+    seconds: dict[str, float]
+
+
+class Potential(FrozenModel):
+    """A published bundle, found by its .json file."""
+
+    path: Path
+    record: PotentialRecord
+
+    @classmethod
+    def load(cls, path: str | Path) -> Potential:
+        """Read a bundle and compare its files with their checksums.
+
+        Raises
+        ------
+        InputError
+            When there is no such bundle.
+        CorruptFileError
+            When a file of it is missing or was changed.
+        """
+        path = Path(path).resolve()
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; a published potential is named potential_gen_NN.json")
+        try:
+            record = PotentialRecord.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise CorruptFileError(f"{path} is not the record of a potential: {error}") from error
+        for name, checksum in record.files.items():
+            file = path.parent / name
+            if not file.is_file() or sha256_of(file) != checksum:
+                raise CorruptFileError(
+                    f"{file} is missing or differs from the checksum in {path.name}; restore it from a backup"
+                )
+        return cls(path=path, record=record)
+
+    @classmethod
+    def current(cls, campaign: Campaign) -> Potential | None:
+        """The newest accepted potential of a campaign, or None before the first."""
+        if not campaign.current_pointer.exists():
+            return None
+        try:
+            generation = int(json.loads(campaign.current_pointer.read_bytes())["generation"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptFileError(
+                f'{campaign.current_pointer} is not readable; write {{"generation": N}} of the newest good one'
+            ) from error
+        return cls.load(campaign.bundle_record(generation))
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation."""
+        return self.record.generation
+
+    @property
+    def yaml(self) -> Path:
+        """B-basis file; what the next generation continues from."""
+        return self.path.with_suffix(".yaml")
+
+    @property
+    def yace(self) -> Path:
+        """The file for MD codes."""
+        return self.path.with_suffix(".yace")
+
+    @property
+    def errors(self) -> Evaluation:
+        """Errors on the training set and the fixed test set."""
+        return self.record.errors
+
+    def calculator(self) -> Any:
+        """ASE calculator of the deployed file: energy (eV), forces (eV/Å), stress (eV/Å³).
+
+        Energies are relative to `record.reference_energies`, as in every MD code that reads the file.
+        """
+        return PyACECalculator(str(self.yace))
+
+
+def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:
+    """Put a bundle into the campaign's potentials and make it the current one.
+
+    The record is written last: the bundle exists when its record does. What a crash left without a
+    record is removed by the next run, and a pointer left behind is moved on by it.
+    """
+    target = campaign.bundle_record(record.generation)
+    sources = {".yaml": run.fitted_potential, ".yace": run.exported_potential}
+    for suffix, source in sources.items():
+        copy_atomically(source, target.with_suffix(suffix))
+    files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in sources}
+    record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
+    write_atomically(target, record.model_dump_json(indent=1) + "\n")
+    campaign.move_current()
+    if run.scratch.exists():
+        shutil.rmtree(run.scratch)
+    return Potential.load(target)

@@ -1,0 +1,267 @@
+"""DFT results: what a stored structure is, and the gate that a frame passes to become one.
+
+=============  =========  =======  ============================================================
+property       shape      unit     convention
+=============  =========  =======  ============================================================
+numbers        (n,)       --       atomic numbers
+positions      (n, 3)     Å        Cartesian
+cell           (3, 3)     Å        rows are lattice vectors; zeros where open
+pbc            (3,)       --       all true (bulk) or all false (cluster); the engine takes no slabs
+energy         ()         eV       total, force-consistent where the source distinguishes it
+forces         (n, 3)     eV/Å     without constraints applied
+stress         (6,)       eV/Å³    Voigt xx yy zz yz xz xy, ASE sign (tension positive); optional
+=============  =========  =======  ============================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from matscipy.neighbours import neighbour_list
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from mlip_train.model import FrozenModel
+
+__all__ = [
+    "FrameRules",
+    "IsolatedAtom",
+    "Refusal",
+    "Structure",
+    "check_frame",
+    "nearest_neighbour_distances",
+]
+
+FloatArray = NDArray[np.float64]
+
+UNSPECIFIED = "unspecified"
+
+
+class FrameRules(FrozenModel):
+    """What a frame must satisfy; None leaves that check out."""
+
+    elements: tuple[str, ...] | None = None
+    cutoff: float = 5.5  # Å; an atom without a neighbour inside makes the engine drop the structure
+    min_distance: float = 0.5  # Å
+    max_force: float = 100.0  # eV/Å
+    use_isolated_atoms: bool = False
+
+
+class Refusal(FrozenModel):
+    """A frame (or, with frame None, a whole file) that was not taken, and why."""
+
+    source: str
+    frame: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class IsolatedAtom:
+    """A free atom in the data, whose energy (eV) may serve as its element's reference."""
+
+    element: str
+    energy: float
+    source: str
+    frame: int
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One checked DFT result; the module's table gives shapes, units and signs."""
+
+    numbers: NDArray[np.int32]
+    positions: FloatArray
+    cell: FloatArray
+    pbc: NDArray[np.bool_]
+    energy: float
+    forces: FloatArray
+    stress: FloatArray | None
+    config_type: str
+    source: str
+    frame: int
+
+    @cached_property
+    def structure_id(self) -> str:
+        """SHA-256 of the geometry: two results for one geometry share it, whatever their labels."""
+        digest = hashlib.sha256()
+        digest.update(np.ascontiguousarray(self.numbers, dtype="<i4").tobytes())
+        for array in (self.positions, self.cell):
+            # adding 0.0 turns -0.0 into 0.0, which would hash differently
+            digest.update(np.ascontiguousarray(array + 0.0, dtype="<f8").tobytes())
+        digest.update(np.ascontiguousarray(self.pbc, dtype="?").tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        """Chemical symbol of each atom."""
+        return [chemical_symbols[number] for number in self.numbers]
+
+    def to_atoms(self) -> Atoms:
+        """Return the geometry alone, without labels."""
+        return Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
+
+
+def check_frame(
+    atoms: Atoms, rules: FrameRules, source: str, frame: int, *, converged: bool | None = None
+) -> Structure | IsolatedAtom | Refusal:
+    """Turn one frame into a structure, or say why it cannot be learned from.
+
+    Parameters
+    ----------
+    atoms : Atoms
+        A frame with its results attached as a calculator.
+    rules : FrameRules
+        Limits to check against.
+    source, frame : str, int
+        Where the frame comes from, for messages and the dataset.
+    converged : bool or None
+        What the source says of the electronic convergence; None when it says nothing.
+    """
+    # Cheap checks first: later ones rely on finite geometry of the right shape.
+    reason = _wrong_geometry(atoms, rules)
+    if reason is None and converged is False:
+        reason = "the DFT calculation did not converge; finish it, then add the file again"
+    if reason is None:
+        reason = _wrong_labels(atoms, rules)
+    if reason is None and rules.use_isolated_atoms and _is_isolated(atoms, rules.cutoff):
+        return IsolatedAtom(chemical_symbols[atoms.numbers[0]], _energy(_results(atoms)), source, frame)
+    if reason is None:
+        reason = _wrong_distances(atoms, rules)
+    if reason is not None:
+        return Refusal(source=source, frame=frame, reason=reason)
+    results = _results(atoms)
+    return Structure(
+        numbers=atoms.numbers.astype(np.int32),
+        positions=np.array(atoms.positions, dtype=float),
+        cell=np.array(atoms.cell.array, dtype=float),
+        pbc=np.array(atoms.pbc, dtype=bool),
+        energy=_energy(results),
+        forces=np.array(results["forces"], dtype=float),
+        stress=_stress(results),
+        config_type=_config_type(atoms),
+        source=source,
+        frame=frame,
+    )
+
+
+def nearest_neighbour_distances(atoms: Atoms, cutoff: float) -> FloatArray:
+    """Distance (Å) from each atom to its nearest neighbour, infinite beyond `cutoff`; shape (n,)."""
+    nearest = np.full(len(atoms), np.inf)
+    if atoms.pbc.all():
+        first, distance = neighbour_list("id", atoms, float(cutoff))
+        np.minimum.at(nearest, first, distance)
+    elif len(atoms) > 1:
+        distance, _ = cKDTree(atoms.positions).query(atoms.positions, k=2, distance_upper_bound=cutoff)
+        nearest = distance[:, 1]
+    return nearest
+
+
+def _is_isolated(atoms: Atoms, cutoff: float) -> bool:
+    return len(atoms) == 1 and bool(np.isinf(nearest_neighbour_distances(atoms, cutoff)).all())
+
+
+def _results(atoms: Atoms) -> dict[str, Any]:
+    # Not atoms.get_forces(): that sets the forces on constrained atoms to zero.
+    return dict(atoms.calc.results) if atoms.calc is not None else {}
+
+
+def _energy(results: dict[str, Any]) -> float:
+    return float(results.get("free_energy", results["energy"]))
+
+
+def _stress(results: dict[str, Any]) -> FloatArray | None:
+    if results.get("stress") is None:
+        return None
+    stress = np.asarray(results["stress"], dtype=float)
+    if stress.shape == (3, 3):
+        stress = stress[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    return stress
+
+
+def _config_type(atoms: Atoms) -> str:
+    columns = atoms.info.get("key_value_pairs", {})  # where ASE databases keep them
+    return str(atoms.info.get("config_type", columns.get("config_type", UNSPECIFIED)))
+
+
+def _wrong_geometry(atoms: Atoms, rules: FrameRules) -> str | None:
+    if len(atoms) == 0:
+        return "it contains no atoms"
+    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+        return "positions or cell are not finite numbers"
+    if atoms.pbc.any() and not atoms.pbc.all():
+        directions = ", ".join(name for name, periodic in zip("abc", atoms.pbc, strict=True) if periodic)
+        return (
+            f"it is periodic along {directions} only; the engine takes fully periodic or fully open "
+            "structures: set pbc to 'T T T' with vacuum in the cell"
+        )
+    if atoms.pbc.all() and abs(atoms.cell.volume) < 1e-3 * len(atoms):
+        return f"its periodic cell has a volume of {abs(atoms.cell.volume):.3g} Å³; give three lattice vectors"
+    symbols = {chemical_symbols[number] for number in atoms.numbers}
+    if unknown := symbols & {"X"}:
+        return f"it contains atoms of unknown element {sorted(unknown)[0]}"
+    if rules.elements is not None and (foreign := symbols - set(rules.elements)):
+        return (
+            f"it contains {', '.join(sorted(foreign))}, but the campaign's elements are "
+            f"{', '.join(rules.elements)}"
+        )
+    return None
+
+
+def _wrong_labels(atoms: Atoms, rules: FrameRules) -> str | None:
+    results = _results(atoms)
+    for key in ("energy", "forces"):
+        if results.get(key) is None:
+            return f"it has no {key}{_similar_keys(atoms, key)}"
+    if not np.isfinite(_energy(results)):
+        return f"its energy is {_energy(results)}"
+    try:
+        forces = np.asarray(results["forces"], dtype=float)
+        stress = _stress(results)
+    except (TypeError, ValueError):
+        return "its forces or stress are not plain numbers"
+    if forces.shape != (len(atoms), 3):
+        return f"its forces have shape {forces.shape}; expected ({len(atoms)}, 3)"
+    if not np.isfinite(forces).all():
+        return f"the force on atom {int(np.argwhere(~np.isfinite(forces))[0][0])} is not finite"
+    largest = np.linalg.norm(forces, axis=1)
+    if largest.max() > rules.max_force:
+        return (
+            f"the force on atom {int(largest.argmax())} is {largest.max():.1f} eV/Å, above "
+            f"checks.max_force = {rules.max_force:g}"
+        )
+    if stress is not None and stress.shape != (6,):
+        return f"its stress has shape {stress.shape}; expected 6 Voigt components or a 3x3 tensor"
+    if stress is not None and not np.isfinite(stress).all():
+        return "its stress is not finite"
+    return None
+
+
+def _similar_keys(atoms: Atoms, key: str) -> str:
+    stem = key.rstrip("s")
+    found = sorted(str(k) for k in (*atoms.info, *atoms.arrays) if stem in str(k).lower())
+    if found:
+        return f" under the name {key!r}, only {', '.join(found)}; rename it to {key!r} in the file"
+    return "; add the results of a finished DFT calculation, not only its geometry"
+
+
+def _wrong_distances(atoms: Atoms, rules: FrameRules) -> str | None:
+    nearest = nearest_neighbour_distances(atoms, rules.cutoff)
+    closest = int(nearest.argmin())
+    if nearest[closest] < rules.min_distance:
+        return (
+            f"atom {closest} is {nearest[closest]:.3f} Å from its neighbour, closer than "
+            f"checks.min_distance = {rules.min_distance:g} Å"
+        )
+    if np.isinf(nearest).any():
+        return (
+            f"atom {int(np.isinf(nearest).argmax())} has no neighbour within the cutoff of {rules.cutoff:g} Å; "
+            "the engine would drop the structure without a word. Remove it (isolated atoms count only "
+            "with reference_energies: isolated_atoms)"
+        )
+    return None

@@ -1,0 +1,1 @@
+"""Thin Prefect tasks, each around one library call."""

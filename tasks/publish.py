@@ -1,0 +1,29 @@
+"""Putting a finished generation where people find it."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from mlip_train.campaign import Campaign
+from mlip_train.evaluation import Evaluation
+from mlip_train.figures import draw_loss_curve
+from mlip_train.generation import FitPlan, FitRecord, record_of
+from mlip_train.potential import Potential
+from mlip_train.potential import publish as publish_bundle
+from tasks.artifacts import report_loss_curve, report_potential
+
+__all__ = ["publish"]
+
+
+@task(name="publish")
+def publish(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potential:
+    """Publish the bundle and make it the campaign's current potential."""
+    campaign = Campaign(plan.campaign)
+    record = record_of(plan, fit, evaluation)
+    draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)
+    potential = publish_bundle(campaign, plan.run, record)
+    get_run_logger().info("Published %s", potential.yace)
+    report_loss_curve(plan)
+    report_potential(campaign, potential)
+    return potential
