@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,14 +190,19 @@ def prefect_api() -> Iterator[str]:
 
 
 def main() -> None:
-    """`start` prints the address of the local server, `stop` ends it."""
+    """`start` starts and shows the local server, `where` says where it is, `stop` ends it."""
     match sys.argv[1:]:
         case ["start"]:
-            print(f"Prefect is at {LocalServer().start()}")
+            url = LocalServer().start()
+            print(f"Prefect is at {url} (make stop ends it)")
+            if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin":
+                webbrowser.open(url)
+        case ["where"]:
+            print(f"Prefect:     {LocalServer().url() or 'no local server is running; make serve starts it'}")
         case ["stop"]:
             print("stopped" if LocalServer().stop() else "there was no local Prefect server running")
         case _:
-            sys.exit("usage: python -m deployments.local_server start|stop")
+            sys.exit("usage: python -m deployments.local_server start|where|stop")
 
 
 if __name__ == "__main__":

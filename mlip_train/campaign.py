@@ -259,6 +259,10 @@ class Campaign:
             write_atomically(file, before + "\n".join(new) + "\n")
         return len(new)
 
+    def count_quarantined(self) -> int:
+        """Number of frames and files that were refused so far."""
+        return sum(len(file.read_text().splitlines()) for file in (self.root / "quarantine").glob("gen_*.jsonl"))
+
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
         """Keep every other run out, and clean up after one that crashed.

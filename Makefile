@@ -1,0 +1,45 @@
+PYTHON ?= python3
+EXTRA ?= cpu
+BIN := .venv/bin
+
+.PHONY: help install demo test check serve stop
+
+help:
+	@echo "make demo    install, then train two generations on real silicon DFT data"
+	@echo "make test    install, then run all tests"
+	@echo "make check   install, then ruff, mypy and the import contract"
+	@echo "make serve   start the local Prefect server and show where its pages are"
+	@echo "make stop    end the local Prefect server"
+	@echo "EXTRA=gpu    with any of them: install TensorFlow with CUDA instead of the CPU build"
+
+install: .venv/.installed-$(EXTRA)
+
+.venv/.installed-$(EXTRA): pyproject.toml uv.lock
+	@echo "Installing into .venv (once, a few minutes at most) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --frozen --inexact --extra $(EXTRA)
+	@rm -f .venv/.installed-* && touch $@
+
+demo: install
+	@test -f demo/campaign.yaml || $(BIN)/mlip-train init demo --elements Si --preset quick
+	@$(BIN)/mlip-train run demo examples/silicon/batch_1.extxyz
+	@$(BIN)/mlip-train run demo examples/silicon/batch_2.extxyz
+	@$(BIN)/mlip-train status demo
+	@$(BIN)/python -m deployments.local_server where
+	@echo "Next:        .venv/bin/mlip-train run demo YOUR_DFT_RESULTS...   (make stop ends the server)"
+
+test: install
+	@$(BIN)/pytest
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+serve: install
+	@$(BIN)/python -m deployments.local_server start
+
+stop: install
+	@$(BIN)/python -m deployments.local_server stop

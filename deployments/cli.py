@@ -1,0 +1,177 @@
+"""The command line: mlip-train."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from deployments import tables
+from mlip_train.accumulation import list_refusals
+from mlip_train.campaign import Campaign
+from mlip_train.config import CampaignConfig
+from mlip_train.errors import InputError, MlipTrainError, NoUsableStructuresError
+from mlip_train.evaluation import SplitErrors
+from mlip_train.evaluation import evaluate as evaluate_potential
+from mlip_train.potential import Potential
+from mlip_train.reading import read_batch
+from mlip_train.structures import FrameRules
+from mlip_train.template import campaign_yaml
+
+app = typer.Typer(
+    help="From DFT results to the next, better ACE potential.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+# Everything for people goes to stderr; stdout is for what a script would read.
+console = Console(stderr=True, soft_wrap=True)
+
+CampaignArgument = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="The campaign's directory.")]
+DataArgument = Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, folders or glob patterns.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+
+
+@contextmanager
+def _errors_become_exit_codes(as_json: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except MlipTrainError as error:
+        if as_json:
+            _print_json({"status": "failed", "error": type(error).__name__, "message": str(error)})
+        console.print("[bold red]Error:[/] ", end="")
+        console.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(error.exit_code) from error
+
+
+@app.command()
+def init(
+    campaign: CampaignArgument,
+    elements: Annotated[list[str], typer.Option(help="Chemical elements, for example: Si or Al,Ni")],
+    preset: Annotated[str, typer.Option(help="quick, standard or accurate")] = "standard",
+) -> None:
+    """Make a new campaign directory with a commented campaign.yaml."""
+    with _errors_become_exit_codes():
+        symbols = [symbol for group in elements for symbol in group.replace(",", " ").split()]
+        made = Campaign.create(campaign, campaign_yaml(symbols, preset))
+        console.print(f"Made {made.root}. Look at {made.config_file.name} in it, then:", highlight=False)
+        console.print(f"  mlip-train run {campaign} DATA...", highlight=False, markup=False)
+
+
+@app.command()
+def validate(
+    data: DataArgument,
+    campaign: Annotated[Path | None, typer.Option(help="Use this campaign's elements and limits.")] = None,
+) -> None:
+    """Check DFT results and train nothing; exit 2 when a frame would be refused."""
+    with _errors_become_exit_codes():
+        batch = read_batch(data, Campaign(campaign).frame_rules() if campaign else FrameRules())
+        console.print(tables.batch_table(batch))
+        if batch.refusals:
+            raise NoUsableStructuresError(
+                f"{len(batch.refusals)} would be refused:\n{list_refusals(batch.refusals, len(batch.refusals))}"
+            )
+
+
+@app.command()
+def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = False) -> None:
+    """Train one generation on new DFT results; print the potential's path."""
+    with _errors_become_exit_codes(as_json):
+        here = Campaign(campaign)
+        _ = here.config  # a mistake in campaign.yaml is told before anything is started
+        # Prefect takes seconds to import, and only this command needs it.
+        from deployments.local_server import prefect_api
+        from deployments.terminal import follow_training, show_flow_messages
+        from flows.train_generation import train_generation
+
+        show_flow_messages(console)
+        with prefect_api() as url, follow_training(here, console):
+            state = train_generation(here.root, data, return_state=True)
+        page = f"{url}/runs/flow-run/{state.state_details.flow_run_id}"
+        console.print(f"This run in Prefect: {page}", highlight=False)
+        result = state.result()
+        if as_json:
+            _print_json({**tables.result_summary(result), "flow_run": page})
+            return
+        if result.status == "skipped":
+            console.print(f"Skipped: {state.message}", markup=False, highlight=False)
+        if result.potential is not None:
+            typer.echo(result.potential.yace)
+
+
+@app.command()
+def status(campaign: CampaignArgument, as_json: JsonOption = False) -> None:
+    """Show generations, sizes, errors and the current potential."""
+    with _errors_become_exit_codes(as_json):
+        here = Campaign(campaign)
+        overview = tables.overview(here)
+        if as_json:
+            _print_json(overview)
+        else:
+            console.print(tables.generations_table(here.name, overview))
+            for line in tables.where_things_are(overview):
+                console.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def evaluate(
+    campaign: CampaignArgument,
+    data: Annotated[list[str] | None, typer.Argument(metavar="[DATA...]", help="Other DFT results.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the current potential's errors, on the fixed test set or on other DFT results."""
+    with _errors_become_exit_codes(as_json):
+        here = Campaign(campaign)
+        potential = Potential.current(here)
+        if potential is None:
+            raise InputError(f"{here.root} has no potential yet; train one: mlip-train run {campaign} DATA...")
+        errors, what = _errors_on(here, potential, data or [])
+        if as_json:
+            _print_json({"potential": str(potential.yace), "on": what, "errors": errors.model_dump()})
+        else:
+            console.print(tables.errors_table(f"{potential.yace.name} on {what}", errors))
+
+
+def _errors_on(campaign: Campaign, potential: Potential, data: list[str]) -> tuple[SplitErrors, str]:
+    if data:
+        batch = read_batch(data, campaign.frame_rules())
+        if batch.refusals:
+            console.print("Left out:\n" + list_refusals(batch.refusals, len(batch.refusals)), markup=False)
+        structures, what = iter(batch.structures), ", ".join(data)
+    else:
+        structures = (stored.structure for stored in campaign.store.iterate("test"))
+        what = "the fixed test set"
+    errors = evaluate_potential(potential.yace, structures, potential.record.reference_energies)
+    if errors is None:
+        raise NoUsableStructuresError(f"there is no structure to evaluate on in {what}")
+    return errors, what
+
+
+@app.command()
+def doctor() -> None:
+    """Check the engine, versions, GPU and Prefect: what is missing and how to mend it."""
+    from deployments.doctor import examine
+
+    findings = examine()
+    console.print(tables.findings_table(findings))
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(3)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of campaign.yaml."""
+    _print_json(CampaignConfig.model_json_schema())
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,104 @@
+"""Is this machine ready to train? What is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+from prefect.settings import get_current_settings
+
+from deployments.local_server import LocalServer, answers
+from mlip_train.errors import EngineNotFoundError
+from mlip_train.pacemaker.command import find_engine
+
+__all__ = ["Finding", "examine"]
+
+_ASK_TENSORFLOW = (
+    "import tensorflow as tf; gpus = tf.config.list_physical_devices('GPU'); "
+    "print(tf.__version__, 'with', ', '.join(gpu.name for gpu in gpus) or 'no GPU (trains on the CPU)')"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    good: bool
+    remedy: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything a training needs."""
+    return [
+        _packages(),
+        _engine(),
+        _tensorflow(),
+        _setpriv(),
+        _prefect(),
+    ]
+
+
+def _packages() -> Finding:
+    """Compare what is installed with what this project asks for in its own metadata."""
+    wanted = [Requirement(line) for line in requires("mlip-train") or []]
+    wanted = [package for package in wanted if package.marker is None or package.marker.evaluate({"extra": ""})]
+    wrong = []
+    for package in wanted:
+        try:
+            found = version(package.name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found == "not installed" or not package.specifier.contains(found, prereleases=True):
+            wrong.append(f"{package.name}{package.specifier} ({found})")
+    summary = ", ".join(wrong) or f"all {len(wanted)} in versions known to work together"
+    return Finding("packages", summary, good=not wrong, remedy="run: make install")
+
+
+def _engine() -> Finding:
+    try:
+        command = find_engine(["pacemaker"])
+    except EngineNotFoundError as error:
+        return Finding("engine", "no pacemaker command", good=False, remedy=str(error))
+    return Finding("engine", command[0], good=True)
+
+
+def _tensorflow() -> Finding:
+    # In a process of its own: importing TensorFlow takes long and prints much.
+    asked = subprocess.run(
+        [sys.executable, "-c", _ASK_TENSORFLOW], capture_output=True, text=True, timeout=300, check=False
+    )
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Finding("TensorFlow", reason, good=False, remedy="install the cpu or the gpu extra of this project")
+    return Finding("TensorFlow", asked.stdout.strip(), good=True)
+
+
+def _setpriv() -> Finding:
+    found = shutil.which("setpriv")
+    return Finding(
+        "setpriv",
+        found or "not found",
+        good=found is not None,
+        remedy="install util-linux; without it a killed run leaves its training behind",
+    )
+
+
+def _prefect() -> Finding:
+    configured = get_current_settings().api.url
+    if configured is None:
+        running = LocalServer().url()
+        found = f"local server at {running}" if running else "local server, started when it is needed"
+        return Finding("Prefect", found, good=True)
+    good = answers(configured.removesuffix("/").removesuffix("/api"))
+    return Finding(
+        "Prefect",
+        f"{configured} {'answers' if good else 'does not answer'}",
+        good,
+        remedy="start that server, or unset PREFECT_API_URL to use a local one",
+    )

@@ -1,0 +1,169 @@
+"""What the command line shows: the same facts as tables for people and as plain values for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.table import Table
+
+from mlip_train.campaign import Campaign
+from mlip_train.evaluation import Errors, SplitErrors
+from mlip_train.potential import Potential
+from mlip_train.reading import Batch
+
+if TYPE_CHECKING:
+    from deployments.doctor import Finding
+    from flows.train_generation import GenerationResult
+
+__all__ = [
+    "batch_table",
+    "errors_table",
+    "findings_table",
+    "generations_table",
+    "overview",
+    "result_summary",
+    "where_things_are",
+]
+
+
+def result_summary(result: GenerationResult) -> dict[str, Any]:
+    """What `mlip-train run --json` prints."""
+    potential = result.potential
+    return {
+        "status": result.status,
+        "generation": potential.generation if potential else None,
+        "potential": str(potential.yace) if potential else None,
+        "bundle": str(potential.path) if potential else None,
+        "errors": potential.errors.model_dump() if potential else None,
+        "batch": result.batch.model_dump(),
+    }
+
+
+def overview(campaign: Campaign) -> dict[str, Any]:
+    """Everything that `mlip-train status` tells."""
+    current, store = Potential.current(campaign), campaign.store
+    generations = []
+    for shard in store.manifest.shards:
+        record = campaign.bundle_record(shard.generation)
+        potential = Potential.load(record) if record.exists() else None
+        generations.append(
+            {
+                "generation": shard.generation,
+                "new_train": shard.structures.get("train", 0),
+                "new_test": shard.structures.get("test", 0),
+                "state": "published" if potential else "not finished",
+                "start": potential.record.lineage.start.kind if potential else None,
+                "epochs": potential.record.history.iteration[-1] if potential else None,
+                "engine_seconds": potential.record.seconds["engine"] if potential else None,
+                "errors": potential.errors.model_dump() if potential else None,
+            }
+        )
+    return {
+        "campaign": str(campaign.root),
+        "elements": list(campaign.config.elements),
+        "train": store.count("train"),
+        "test": store.count("test"),
+        "quarantined": campaign.count_quarantined(),
+        "dataset_hash": store.manifest.dataset_hash,
+        "generations": generations,
+        "current": str(current.yace) if current else None,
+        "loss_curve": str(campaign.generation(current.generation).loss_curve) if current else None,
+    }
+
+
+def generations_table(name: str, facts: dict[str, Any]) -> Table:
+    """One line per generation."""
+    table = _table(f"Campaign {name}: {', '.join(facts['elements'])}")
+    for header in ("gen.", "new\ntrain", "new\ntest", "start", "epochs", "time"):
+        table.add_column(header, justify="right")
+    for header in ("energy MAE\n(meV/atom)", "force MAE\n(meV/Å)", "state"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for row in facts["generations"]:
+        errors = (row["errors"] or {}).get("test") or (row["errors"] or {}).get("train")
+        overall = errors["overall"] if errors else None
+        table.add_row(
+            str(row["generation"]),
+            str(row["new_train"]),
+            str(row["new_test"]),
+            row["start"] or "",
+            "" if row["epochs"] is None else str(row["epochs"]),
+            "" if row["engine_seconds"] is None else f"{row['engine_seconds']:.0f} s",
+            "" if overall is None else f"{overall['energy_mae']:.1f}",
+            "" if overall is None else f"{overall['force_mae']:.0f}",
+            row["state"],
+        )
+    table.caption = "Errors are against DFT on the fixed test set (the training set where there is none)."
+    table.caption_justify = "left"
+    return table
+
+
+def where_things_are(facts: dict[str, Any]) -> list[str]:
+    """Paths that a person looks for."""
+    lines = [f"Dataset:     {facts['train']} structures for training, {facts['test']} for testing"]
+    if facts["quarantined"]:
+        lines.append(f"Quarantine:  {facts['quarantined']} refused, see {facts['campaign']}/quarantine")
+    if facts["current"]:
+        lines += [f"Loss curve:  {facts['loss_curve']}", f"Potential:   {facts['current']}"]
+    else:
+        lines.append("Potential:   none yet")
+    return lines
+
+
+def errors_table(title: str, errors: SplitErrors) -> Table:
+    """Errors overall and per config type."""
+    table = _table(title)
+    for header in (
+        "config type",
+        "structures",
+        "energy RMSE\nmeV/atom",
+        "energy MAE\nmeV/atom",
+        "force RMSE\nmeV/Å",
+        "force MAE\nmeV/Å",
+        "stress RMSE\nGPa",
+    ):
+        table.add_column(header, justify="left" if header == "config type" else "right")
+    for name, of_type in {**errors.by_config_type, "all": errors.overall}.items():
+        table.add_row(name, *_cells(of_type), style="bold" if name == "all" else None)
+    return table
+
+
+def _table(title: str | None = None) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+
+
+def _cells(errors: Errors) -> list[str]:
+    return [
+        str(errors.n_structures),
+        f"{errors.energy_rmse:.2f}",
+        f"{errors.energy_mae:.2f}",
+        f"{errors.force_rmse:.1f}",
+        f"{errors.force_mae:.1f}",
+        "" if errors.stress_rmse is None else f"{errors.stress_rmse:.3f}",
+    ]
+
+
+def batch_table(batch: Batch) -> Table:
+    """Usable and refused frames per file."""
+    good = Counter(structure.source for structure in batch.structures)
+    isolated = Counter(atom.source for atom in batch.isolated_atoms)
+    refused = Counter(refusal.source for refusal in batch.refusals)
+    table = _table()
+    table.add_column("file", overflow="fold")
+    for header in ("usable", "isolated atoms", "refused"):
+        table.add_column(header, justify="right")
+    for source in dict.fromkeys([*good, *isolated, *refused]):
+        table.add_row(source, str(good[source]), str(isolated[source]), str(refused[source]))
+    return table
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """What the doctor found."""
+    table = _table()
+    for header in ("", "what", "found", "to mend it"):
+        table.add_column(header, overflow="fold")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.good else "[red]no[/]"
+        table.add_row(mark, finding.what, finding.found, "" if finding.good else finding.remedy)
+    return table

@@ -1,0 +1,88 @@
+"""What a person sees on the terminal while a flow runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mlip_train.campaign import Campaign, GenerationDirectory
+from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
+
+__all__ = ["follow_training", "show_flow_messages"]
+
+
+class _FlowMessages(logging.Handler):
+    """Prints what our tasks and flows say, and errors of other libraries; not Prefect's bookkeeping."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        ours = record.module in {"accumulate", "render", "train", "evaluate", "publish", "train_generation"}
+        repeated_by_bar = getattr(record, "is_progress", False) and self._console.is_terminal
+        of_others = not record.name.startswith("prefect") and record.levelno >= logging.ERROR
+        if (ours and not repeated_by_bar) or of_others:
+            style = "yellow" if record.levelno >= logging.WARNING else None
+            self._console.print(record.getMessage(), style=style, markup=False, highlight=False)
+
+
+def show_flow_messages(console: Console) -> None:
+    """Send log messages to the console, in place of the handlers that Prefect installed."""
+    logging.getLogger().handlers = [_FlowMessages(console)]
+
+
+@contextlib.contextmanager
+def follow_training(campaign: Campaign, console: Console) -> Iterator[None]:
+    """Show a progress bar whenever the engine is running in this campaign.
+
+    The bar reads the engine's own metrics file, so it works wherever the engine runs.
+    """
+    if not console.is_terminal:
+        yield
+        return
+    ended = threading.Event()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+    watcher = threading.Thread(target=_watch, args=(campaign, bar, ended), daemon=True)
+    with bar:
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+
+
+def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
+    shown, clock = None, ProgressClock(1)
+    while not ended.wait(0.5):
+        generation = campaign.pending_generation()
+        if generation is None or not campaign.generation(generation).scratch.exists():
+            if shown is not None:
+                bar.remove_task(shown)
+                shown = None
+            continue
+        run = campaign.generation(generation)
+        if shown is None:
+            clock = ProgressClock(_epochs_of(run))
+            shown = bar.add_task(f"Generation {generation}", total=clock.max_epochs, detail="starting the engine")
+        if (progress := clock.progress(read_metrics(run.scratch / "metrics.txt"))) is not None:
+            bar.update(shown, completed=progress.iteration, detail=str(progress))
+
+
+def _epochs_of(run: GenerationDirectory) -> int:
+    """Epochs that the engine was asked for, which are fewer when a fit is resumed."""
+    return int(yaml.safe_load(run.input_yaml.read_text())["fit"]["maxiter"])
