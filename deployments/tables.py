@@ -130,7 +130,7 @@ def errors_table(title: str, errors: SplitErrors) -> Table:
 
 
 def _table(title: str | None = None) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE, pad_edge=False)
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def _cells(errors: Errors) -> list[str]:
