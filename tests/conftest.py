@@ -1,0 +1,114 @@
+"""What all tests share: a Prefect home of their own, small data, and the stand-in engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before anything imports Prefect, whose settings are read once: never the user's own.
+_HOME = tempfile.mkdtemp(prefix="mlip-train-tests-")
+for key in [key for key in os.environ if key.startswith("PREFECT_")]:
+    del os.environ[key]
+os.environ |= {
+    "PREFECT_HOME": f"{_HOME}/prefect",
+    "XDG_DATA_HOME": f"{_HOME}/data",
+    "XDG_CACHE_HOME": f"{_HOME}/cache",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "OMP_NUM_THREADS": "2",
+}
+
+import ase.io  # noqa: E402
+import pytest  # noqa: E402
+import yaml  # noqa: E402
+from ase import Atoms  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+from mlip_train.campaign import Campaign  # noqa: E402
+
+settings.register_profile("mlip", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("mlip")
+
+REPOSITORY = Path(__file__).parent.parent
+STANDIN = Path(__file__).parent / "standin" / "pacemaker.py"
+SILICON = REPOSITORY / "examples" / "silicon"
+
+
+@pytest.fixture(scope="session")
+def silicon() -> list[Atoms]:
+    """Real DFT results: 54 silicon structures."""
+    return list(ase.io.iread(SILICON / "batch_1.extxyz"))
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """One real Prefect server for all tests that run flows; yields its address."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    from deployments.local_server import LocalServer
+
+    server = LocalServer()
+    url = server.start()
+    # the heartbeat thread would hold every flow for a second at its end
+    with temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def campaign_text() -> Callable[..., str]:
+    """A campaign.yaml with a tiny basis; the engine is the stand-in unless said otherwise."""
+
+    def text(*, real_engine: bool = False, environment: dict[str, str] | None = None, **keys: Any) -> str:
+        command = ["pacemaker"] if real_engine else [sys.executable, str(STANDIN)]
+        content = {
+            "elements": ["Si"],
+            "basis": {
+                "cutoff": 4.5,
+                "functions_per_element": 8,
+                "nradmax_by_orders": [4, 2],
+                "lmax_by_orders": [0, 1],
+            },
+            "loss_weights": {"energy": 0.9, "force": 0.1},
+            "fit": {"max_epochs": 8},
+            "engine": {"command": command, "environment": environment or {}},
+            **keys,
+        }
+        return yaml.safe_dump(content)
+
+    return text
+
+
+@pytest.fixture
+def make_campaign(tmp_path: Path, campaign_text: Callable[..., str]) -> Callable[..., Campaign]:
+    """Makes a campaign; see `campaign_text` for what it takes."""
+
+    def make(name: str = "campaign", **keys: Any) -> Campaign:
+        return Campaign.create(tmp_path / name, campaign_text(**keys))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_frames(silicon: list[Atoms]) -> Callable[[Path, int, int], Path]:
+    """Writes some of the silicon structures to a file."""
+
+    def write(path: Path, start: int, stop: int) -> Path:
+        ase.io.write(path, silicon[start:stop])
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_batch(tmp_path: Path, write_frames: Callable[[Path, int, int], Path]) -> Callable[[int, int], Path]:
+    """Writes some of the silicon structures to a file named after them."""
+
+    def write(start: int, stop: int) -> Path:
+        return write_frames(tmp_path / f"silicon_{start}_{stop}.extxyz", start, stop)
+
+    return write

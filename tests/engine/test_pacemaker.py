@@ -1,0 +1,106 @@
+"""What only the real engine can show."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pandas as pd
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from flows.train_generation import train_generation
+from mlip_train import Campaign
+from mlip_train.accumulation import accumulate
+from mlip_train.generation import plan_fit
+from mlip_train.pacemaker.command import find_engine
+
+pytestmark = [pytest.mark.engine]
+
+MakeCampaign = Callable[..., Campaign]
+
+
+def copper_gold(n: int) -> list:
+    """Disordered Cu-Au cells, and some of each pure metal, labelled with EMT."""
+    random = np.random.default_rng(7)
+    frames = []
+    for index in range(n):
+        atoms = bulk(("Cu", "Au")[index % 2], "fcc", a=random.uniform(3.7, 4.1), cubic=True).repeat((2, 2, 1))
+        if index % 4 > 1:
+            atoms.symbols[random.permutation(len(atoms))[: len(atoms) // 2]] = "Au"
+        atoms.rattle(0.1, rng=random)
+        atoms.calc = EMT()
+        results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["config_type"] = "mixed" if index % 4 > 1 else "pure"
+        frames.append(atoms)
+    return frames
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_training_does_what_doing_nothing_cannot(
+    make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path]
+) -> None:
+    campaign = make_campaign(real_engine=True, fit={"max_epochs": 30}, test={"fraction": 0.25})
+    result = train_generation(campaign.root, [write_batch(0, 12)])
+    forces = np.concatenate([row.structure.forces for row in campaign.store.iterate("test")])
+    error_of_nothing = 1e3 * np.sqrt((forces**2).mean())
+    assert result.potential is not None
+    assert result.potential.errors.test is not None
+    assert result.potential.errors.test.overall.force_rmse < 0.5 * error_of_nothing
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_two_elements(make_campaign: MakeCampaign, tmp_path: Path) -> None:
+    ase.io.write(tmp_path / "alloys.traj", copper_gold(16))
+    campaign = make_campaign(
+        real_engine=True,
+        elements=["Au", "Cu"],
+        basis={"cutoff": 5.0, "functions_per_element": 12, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1]},
+        fit={"max_epochs": 25},
+        test={"fraction": 0.25},
+    )
+    result = train_generation(campaign.root, [tmp_path / "alloys.traj"])
+    assert result.potential is not None
+    record = result.potential.record
+    assert record.elements == ("Au", "Cu")
+    assert set(record.reference_energies) == {"Au", "Cu"}
+    assert record.errors.test is not None
+    assert set(record.errors.test.by_config_type) == {"mixed", "pure"}
+    forces = np.concatenate([row.structure.forces for row in campaign.store.iterate("test")])
+    assert record.errors.test.overall.force_rmse < 0.5 * 1e3 * np.sqrt((forces**2).mean())
+
+
+def test_the_engine_reads_the_input_as_it_was_meant(
+    make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path]
+) -> None:
+    campaign = make_campaign(
+        real_engine=True,
+        reference_energies={"Si": -1e-05},
+        fit={"max_epochs": 7, "l2_regularization": 1e-08, "early_stopping": {"min_relative_change": 1e-05}},
+        extra={"fit": {"fit_cycles": 2}, "backend": {"gpu_config": {"gpu_ind": -1}}},
+    )
+    accumulate(campaign, [write_batch(0, 5)])
+    plan = plan_fit(campaign, 1)
+    plan.run.scratch.mkdir()
+
+    command = [*find_engine(["pacemaker"]), "-dr", str(plan.run.input_yaml)]
+    done = subprocess.run(command, cwd=plan.run.scratch, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "target_potential.yaml" in {p.name for p in plan.run.scratch.iterdir()}
+    seen = pd.read_pickle(plan.run.scratch / "fitting_data_info.pckl.gzip", compression="gzip")
+    assert len(seen) == plan.n_train
+    given = {row.structure.structure_id: row.structure for row in campaign.store.iterate("train")}
+    for name, corrected in zip(seen["name"], seen["energy_corrected"], strict=True):
+        expected = given[name].energy + 1e-05 * len(given[name].numbers)
+        assert corrected == pytest.approx(expected, abs=1e-9)
+    assert "-1e-05/iter" in done.stderr.replace("-1.00e-05", "-1e-05")
+    assert "unknown" not in done.stderr.lower()
+    shutil.rmtree(plan.run.scratch)
