@@ -1,0 +1,41 @@
+"""How much longer does a generation take than its engine?
+
+Trains one generation of the shipped silicon data with the real engine and prints the flow's wall time,
+the engine's wall time, their difference and the allowance (5 % of the engine's time + 15 s).
+
+    .venv/bin/python benchmarks/flow_overhead.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from deployments.local_server import prefect_api
+from flows.train_generation import train_generation
+from mlip_train import Campaign
+from mlip_train.template import campaign_yaml
+
+DATA = Path(__file__).parent.parent / "examples" / "silicon" / "batch_1.extxyz"
+
+
+def main() -> int:
+    """Measure and print; exit 1 when the allowance is exceeded."""
+    with tempfile.TemporaryDirectory() as folder, prefect_api():
+        campaign = Campaign.create(Path(folder) / "silicon", campaign_yaml(["Si"], "quick"))
+        began = time.perf_counter()
+        result = train_generation(campaign.root, [DATA])
+        flow_seconds = time.perf_counter() - began
+    engine_seconds = result.potential.record.seconds["engine"]
+    overhead, allowance = flow_seconds - engine_seconds, 0.05 * engine_seconds + 15
+    print(f"flow      {flow_seconds:8.1f} s")
+    print(f"engine    {engine_seconds:8.1f} s")
+    print(f"overhead  {overhead:8.1f} s")
+    print(f"allowed   {allowance:8.1f} s   (5 % of the engine's time + 15 s)")
+    return 0 if overhead <= allowance else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
