@@ -1,4 +1,4 @@
-"""How much longer does a generation take than its engine?
+"""How much longer a generation takes than its engine.
 
 Trains one generation of the shipped silicon data with the real engine and prints the flow's wall time,
 the engine's wall time, their difference and the allowance (5 % of the engine's time + 15 s).
