@@ -34,9 +34,8 @@ def as_newcomer(command: str, clone: Path) -> subprocess.CompletedProcess[str]:
     kept = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "PIP_", "UV_", "REQUESTS_CA_BUNDLE", "http", "HTTP")
     environment = {key: value for key, value in os.environ.items() if key.startswith(kept)}
     environment |= {"HOME": str(home), "COLUMNS": "80"}
-    return subprocess.run(
-        command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False
-    )  # noqa: S602 - as a person would type it
+    shell = ["bash", "-c", command]
+    return subprocess.run(shell, cwd=clone, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_two_commands_stand_at_the_top() -> None:
