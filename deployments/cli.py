@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,7 @@ def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = Fa
     with _errors_become_exit_codes(as_json):
         here = Campaign(campaign)
         _ = here.config  # a mistake in campaign.yaml is told before anything is started
+        os.environ.setdefault("DO_NOT_TRACK", "1")  # asked by Prefect's client when it is imported
         # Prefect takes seconds to import, and only this command needs it.
         from deployments.local_server import prefect_api
         from deployments.terminal import follow_training, show_flow_messages

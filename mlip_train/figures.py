@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,12 +22,17 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
     loss.plot(history.iteration, history.loss, label="training")
     if history.test_iteration:
         loss.plot(history.test_iteration, history.test_loss, "o--", markersize=3, label="test")
-    loss.set(xlabel="iteration", ylabel="loss", yscale="log")
+    loss.set(xlabel="iteration", ylabel="loss", yscale=_scale(history.loss))
     loss.legend(frameon=False)
     force.plot(history.iteration, history.force_rmse, color="tab:green")
-    force.set(xlabel="iteration", ylabel="force RMSE, training (meV/Å)", yscale="log")
+    force.set(xlabel="iteration", ylabel="force RMSE, training (meV/Å)", yscale=_scale(history.force_rmse))
     for axes in (loss, force):
         axes.grid(visible=True, which="both", alpha=0.2)
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
+
+
+def _scale(values: Sequence[float]) -> str:
+    """Logarithmic where a decade is crossed; within one, its tick labels would be hard to read."""
+    return "log" if min(values) > 0 and max(values) > 10 * min(values) else "linear"

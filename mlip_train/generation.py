@@ -204,6 +204,7 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
 def history_of(run: GenerationDirectory) -> TrainingHistory:
     """The course of a fit, from the files the engine wrote."""
     metrics, test = read_metrics(run.metrics), read_metrics(run.test_metrics)
+    test = test[test["iter_num"] < len(metrics)]  # the engine repeats its last test evaluation under a new number
     return TrainingHistory(
         iteration=tuple(range(len(metrics))),
         loss=tuple(metrics["loss"].astype(float)),
