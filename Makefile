@@ -16,6 +16,8 @@ install: .venv/.installed-$(EXTRA)
 
 .venv/.installed-$(EXTRA): pyproject.toml uv.lock
 	@echo "Installing into .venv (once, a few minutes at most) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
+	    { echo "Python 3.11, 3.12 or 3.13 is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	@VIRTUAL_ENV= $(BIN)/uv sync --quiet --frozen --inexact --extra $(EXTRA)

@@ -114,16 +114,10 @@ def where_things_are(facts: dict[str, Any]) -> list[str]:
 def errors_table(title: str, errors: SplitErrors) -> Table:
     """Errors overall and per config type."""
     table = _table(title)
-    for header in (
-        "config type",
-        "structures",
-        "energy RMSE\nmeV/atom",
-        "energy MAE\nmeV/atom",
-        "force RMSE\nmeV/Å",
-        "force MAE\nmeV/Å",
-        "stress RMSE\nGPa",
-    ):
-        table.add_column(header, justify="left" if header == "config type" else "right")
+    table.add_column("config type")
+    for header in ("count", "energy RMSE\nmeV/atom", "MAE\nmeV/atom", "force RMSE\nmeV/Å", "MAE\nmeV/Å",
+                   "stress RMSE\nGPa"):  # fmt: skip
+        table.add_column(header, justify="right", no_wrap=True)
     for name, of_type in {**errors.by_config_type, "all": errors.overall}.items():
         table.add_row(name, *_cells(of_type), style="bold" if name == "all" else None)
     return table

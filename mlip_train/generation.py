@@ -42,6 +42,7 @@ class FitPlan(FrozenModel):
     """A fit that is ready to run."""
 
     campaign: Path
+    config: CampaignConfig  # as it was when the run began; a later edit of campaign.yaml does not matter
     generation: int
     identity: str  # SHA-256 of everything that determines the result
     start: Start
@@ -113,6 +114,7 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
     write_atomically(run.config_used, config.model_dump_json(indent=2) + "\n")
     return FitPlan(
         campaign=campaign.root,
+        config=config,
         generation=generation,
         identity=identity,
         start=start,
@@ -155,11 +157,11 @@ def finished_fit(plan: FitPlan) -> FitRecord | None:
     return record if record.identity == plan.identity else None
 
 
-def finish_fit(plan: FitPlan, config: CampaignConfig, return_code: int, seconds: float) -> FitRecord:
+def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     """Judge what the engine left and record it; see `collect_outcome` for the errors raised."""
     run = plan.run
     run.fit_record.unlink(missing_ok=True)
-    left_out = collect_outcome(run, return_code, may_leave_out=config.fit.weighting.kind != "uniform")
+    left_out = collect_outcome(run, return_code, may_leave_out=plan.config.fit.weighting.kind != "uniform")
     record = FitRecord(
         identity=plan.identity,
         iterations=len(read_metrics(run.metrics)) - 1,
@@ -217,14 +219,12 @@ def history_of(run: GenerationDirectory) -> TrainingHistory:
 
 def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> PotentialRecord:
     """Everything a bundle says about itself; its files and date are filled in when it is published."""
-    campaign = Campaign(plan.campaign)
-    config = campaign.config
     return PotentialRecord(
         generation=plan.generation,
         created=datetime.now(UTC),
-        elements=config.elements,
-        cutoff=config.basis.cutoff,
-        reference_energies=campaign.store.manifest.reference_energies,
+        elements=plan.config.elements,
+        cutoff=plan.config.basis.cutoff,
+        reference_energies=Campaign(plan.campaign).store.manifest.reference_energies,
         files={},
         lineage=Lineage(
             parent_generation=plan.parent_generation,

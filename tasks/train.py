@@ -12,7 +12,6 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect_shell import ShellOperation
 
-from mlip_train.campaign import Campaign
 from mlip_train.config import Engine
 from mlip_train.errors import TrainingInterruptedError
 from mlip_train.generation import FitPlan, FitRecord, finish_fit, finished_fit
@@ -35,11 +34,10 @@ def train(plan: FitPlan) -> FitRecord:
     if (earlier := finished_fit(plan)) is not None:
         logger.info("This very fit ended well before (%d iterations); it is not repeated", earlier.iterations)
         return earlier
-    config = Campaign(plan.campaign).config
     began = time.monotonic()
-    return_code = _run_engine(plan, config.engine)
+    return_code = _run_engine(plan, plan.config.engine)
     seconds = time.monotonic() - began
-    record = finish_fit(plan, config, return_code, seconds)
+    record = finish_fit(plan, return_code, seconds)
     logger.info("Trained %d iterations in %.0f s", record.iterations, seconds)
     if record.return_code:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)

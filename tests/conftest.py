@@ -47,6 +47,7 @@ def silicon() -> list[Atoms]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[str]:
     """One real Prefect server for all tests that run flows; yields its address."""
+    from prefect.logging.handlers import APILogHandler
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from deployments.local_server import LocalServer
@@ -56,6 +57,7 @@ def prefect_server() -> Iterator[str]:
     # the heartbeat thread would hold every flow for a second at its end
     with temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield url
+        APILogHandler.flush()
     server.stop()
 
 

@@ -14,6 +14,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.cluster import Icosahedron
 
 from flows.train_generation import train_generation
 from mlip_train import Campaign
@@ -75,6 +76,25 @@ def test_two_elements(make_campaign: MakeCampaign, tmp_path: Path) -> None:
     assert set(record.errors.test.by_config_type) == {"mixed", "pure"}
     forces = np.concatenate([row.structure.forces for row in campaign.store.iterate("test")])
     assert record.errors.test.overall.force_rmse < 0.5 * 1e3 * np.sqrt((forces**2).mean())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_clusters_beside_bulk(make_campaign: MakeCampaign, tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    frames = [atoms for atoms in copper_gold(12) if set(atoms.symbols) == {"Cu"}]
+    for _ in range(6):
+        cluster = Icosahedron("Cu", 2)
+        cluster.rattle(0.1, rng=random)
+        cluster.calc = EMT()
+        results = {"energy": cluster.get_potential_energy(), "forces": cluster.get_forces()}
+        cluster.calc = SinglePointCalculator(cluster, **results)
+        frames.append(cluster)
+    ase.io.write(tmp_path / "copper.traj", frames)
+    campaign = make_campaign(real_engine=True, elements=["Cu"], fit={"max_epochs": 5}, test={"fraction": 0.2})
+    result = train_generation(campaign.root, [tmp_path / "copper.traj"])
+    assert result.potential is not None
+    assert result.batch.n_new == len(frames)
+    assert result.potential.errors.trainer_disagreement < 1e-5
 
 
 def test_the_engine_reads_the_input_as_it_was_meant(

@@ -13,6 +13,7 @@ from prefect.states import State
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
 from mlip_train.errors import (
+    CampaignBusyError,
     InconsistentPotentialError,
     NoUsableStructuresError,
     TrainingFailedError,
@@ -244,6 +245,15 @@ def test_bad_input_fails_the_run_and_leaves_the_campaign_alone(
     with pytest.raises(NoUsableStructuresError, match=r"bad\.extxyz"):
         state.result()
     assert contents(campaign.root / "dataset") == before
+
+
+def test_a_second_run_is_refused_while_the_first_one_works(
+    make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign()
+    with campaign.hold(), pytest.raises(CampaignBusyError, match="another run is working on"):
+        train_generation(campaign.root, [write_batch(0, 6)])
+    assert len(campaign.store) == 0
 
 
 def test_paths_that_a_shell_would_mangle(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:
