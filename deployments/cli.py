@@ -50,6 +50,15 @@ def _errors_become_exit_codes(as_json: bool = False) -> Iterator[None]:
         raise typer.Exit(error.exit_code) from error
 
 
+@contextmanager
+def _interruption_is_explained() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Stopped. What was learned so far is kept: the same command resumes the fit.")
+        raise
+
+
 @app.command()
 def init(
     campaign: CampaignArgument,
@@ -92,7 +101,7 @@ def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = Fa
         from flows.train_generation import train_generation
 
         show_flow_messages(console)
-        with prefect_api() as url, follow_training(here, console):
+        with prefect_api() as url, _interruption_is_explained(), follow_training(here, console):
             state = train_generation(here.root, data, return_state=True)
         page = f"{url}/runs/flow-run/{state.state_details.flow_run_id}"
         console.print(f"This run in Prefect: {page}", highlight=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from mlip_train.campaign import Campaign, GenerationDirectory
 from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
@@ -50,9 +50,8 @@ def follow_training(campaign: Campaign, console: Console) -> Iterator[None]:
     ended = threading.Event()
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         TextColumn("{task.fields[detail]}"),
-        TimeElapsedColumn(),
         console=console,
         transient=True,
     )
@@ -80,7 +79,7 @@ def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
             clock = ProgressClock(_epochs_of(run))
             shown = bar.add_task(f"Generation {generation}", total=clock.max_epochs, detail="starting the engine")
         if (progress := clock.progress(read_metrics(run.scratch / "metrics.txt"))) is not None:
-            bar.update(shown, completed=progress.iteration, detail=str(progress))
+            bar.update(shown, completed=progress.iteration, detail=progress.brief())
 
 
 def _epochs_of(run: GenerationDirectory) -> int:

@@ -39,6 +39,12 @@ class FitProgress(FrozenModel):
             return None
         return self.seconds_per_iteration * max(self.max_epochs - self.iteration, 0)
 
+    def brief(self) -> str:
+        """The same as `str`, short enough to stand beside a progress bar."""
+        left = "" if self.seconds_left is None else f"  {_duration(self.seconds_left)} left"
+        errors = f"{self.energy_rmse:.1f} meV/atom  {self.force_rmse:.0f} meV/Å"
+        return f"{self.iteration}/{self.max_epochs}  loss {self.loss:.3g}  {errors}{left}"
+
     def __str__(self) -> str:
         left = "" if self.seconds_left is None else f", about {_duration(self.seconds_left)} left"
         pace = "" if self.seconds_per_iteration is None else f" ({self.seconds_per_iteration:.2f} s each{left})"
