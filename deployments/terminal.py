@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import yaml
 from rich.console import Console
@@ -66,10 +68,11 @@ def follow_training(campaign: Campaign, console: Console) -> Iterator[None]:
 
 
 def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
+    began = time.time()  # a scratch directory from before is that of an earlier, interrupted run
     shown, clock = None, ProgressClock(1)
     while not ended.wait(0.5):
         generation = campaign.pending_generation()
-        if generation is None or not campaign.generation(generation).scratch.exists():
+        if generation is None or not _is_newer(campaign.generation(generation).scratch, began):
             if shown is not None:
                 bar.remove_task(shown)
                 shown = None
@@ -80,6 +83,10 @@ def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
             shown = bar.add_task(f"Generation {generation}", total=clock.max_epochs, detail="starting the engine")
         if (progress := clock.progress(read_metrics(run.scratch / "metrics.txt"))) is not None:
             bar.update(shown, completed=progress.iteration, detail=progress.brief())
+
+
+def _is_newer(directory: Path, moment: float) -> bool:
+    return directory.exists() and directory.stat().st_mtime >= moment
 
 
 def _epochs_of(run: GenerationDirectory) -> int:

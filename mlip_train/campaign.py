@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,7 @@ from mlip_train.structures import FrameRules, Refusal
 
 __all__ = ["Campaign", "GenerationDirectory", "load_yaml"]
 
+_BUNDLE: Final = re.compile(r"potential_gen_\d{2,}\.(json|yaml|yace)")
 _LOCK_PATIENCE: Final = 2.0  # seconds
 
 
@@ -140,7 +143,7 @@ class Campaign:
         if not self.config_file.is_file():
             raise CampaignNotFoundError(
                 f"{self.root} is not a campaign (no {self.CONFIG}); make one with: "
-                f"mlip-train init {root} --elements Si"
+                f"mlip-train init {shlex.quote(str(root))} --elements Si"
             )
 
     @classmethod
@@ -229,7 +232,8 @@ class Campaign:
 
     def move_current(self) -> None:
         """Point `current.json` at the newest published generation, unless it does already."""
-        generations = [_number(record.stem) for record in self.potentials.glob("potential_gen_*.json")]
+        records = self.potentials.glob("potential_gen_*.json")
+        generations = [_number(record.stem) for record in records if _BUNDLE.fullmatch(record.name)]
         if generations:
             newest = max(generations)
             content = json.dumps({"generation": newest, "potential": self.bundle_record(newest).name}) + "\n"
@@ -293,14 +297,15 @@ class Campaign:
 
     def _recover(self) -> None:
         """Remove what a crash left half done: temporary files and bundles without their record."""
-        for folder in (self.root, self.root / "dataset", self.potentials, self.root / "quarantine"):
-            for leftover in folder.glob(".*.tmp"):
+        folders = ("", "dataset", "potentials", "quarantine", "generations/gen_*")
+        for folder in folders:
+            for leftover in self.root.glob(f"{folder}/.*.tmp".lstrip("/")):
                 leftover.unlink()
         for file in self.potentials.glob("potential_gen_*"):
-            if not file.with_suffix(".json").exists():
+            if _BUNDLE.fullmatch(file.name) and not file.with_suffix(".json").exists():
                 file.unlink()
         self.move_current()
-        for scratch in (self.root / "generations").glob("gen_*/scratch"):
+        for scratch in (self.root / "generations").glob("gen_[0-9]*/scratch"):
             if self.bundle_record(_number(scratch.parent.name)).exists():
                 shutil.rmtree(scratch)
 
@@ -314,7 +319,9 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML without duplicate keys, of which PyYAML would keep the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [
+            self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"
+        ]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
@@ -331,5 +338,5 @@ def load_yaml(text: str, origin: str) -> object:
     """
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{origin} is not readable YAML: {error}") from error

@@ -7,6 +7,7 @@ one of the `standard` preset; `mlip_train.presets` lists what `quick` and `accur
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from ase.data import atomic_numbers
@@ -139,8 +140,8 @@ Reference = Annotated[NoReference | ZBL | LennardJones, Field(discriminator="kin
 class LossWeights(FrozenModel):
     """Shares of the loss. Only the ratio of energy to force counts: kappa = force / (energy + force)."""
 
-    energy: float = Field(0.97, ge=0, description="Share of squared energy errors per atom, in eV².")
-    force: float = Field(0.03, ge=0, description="Share of squared force-component errors, in (eV/Å)².")
+    energy: float = Field(0.97, ge=0, le=1e6, description="Share of squared energy errors per atom, in eV².")
+    force: float = Field(0.03, ge=0, le=1e6, description="Share of squared force-component errors, in (eV/Å)².")
     stress: float = Field(0.0, ge=0, description="Must be 0: stress is stored and evaluated, not trained.")
 
     @field_validator("stress")
@@ -280,9 +281,8 @@ class CampaignConfig(FrozenModel):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("preset", "standard") in PRESETS:
-            return fill_in(values, PRESETS[values.get("preset", "standard")])
-        return values
+        preset = values.get("preset") if isinstance(values, dict) else None
+        return fill_in(values, PRESETS[preset]) if isinstance(preset, str) and preset in PRESETS else values
 
     @field_validator("elements")
     @classmethod
@@ -295,6 +295,10 @@ class CampaignConfig(FrozenModel):
     @classmethod
     def _extra_is_native(cls, extra: dict[str, Any]) -> dict[str, Any]:
         check_extra(extra)
+        try:
+            json.dumps(extra, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"only text, finite numbers, lists and mappings with text keys: {error}") from error
         return extra
 
     @model_validator(mode="after")
@@ -319,5 +323,5 @@ class CampaignConfig(FrozenModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            problems = "\n  ".join(explain(error).splitlines())
+            problems = "\n  ".join(explain(error, values).splitlines())
             raise ConfigError(f"{origin} is not a valid campaign configuration:\n  {problems}") from error

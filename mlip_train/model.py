@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -35,13 +35,31 @@ def nearest_key(key: str, known: Iterable[str]) -> str:
     return f"known keys: {', '.join(names)}"
 
 
-def explain(error: ValidationError) -> str:
-    """Turn pydantic's report into one line per problem: `basis.cutoff: what is wrong`."""
+def explain(error: ValidationError, values: Any = None) -> str:
+    """Turn pydantic's report on `values` into one line per problem: `basis.cutoff: what is wrong`."""
     lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+    problems = error.errors()
+    for problem in problems:
+        if problem["type"] == "too_short" and any(_inside(other["loc"], problem["loc"]) for other in problems):
+            continue  # a list that is short only because its wrong entries were left out
+        where = ".".join(_keys(problem["loc"], values, problem["type"] == "missing"))
         message = problem["msg"].removeprefix("Value error, ")
         given = problem.get("input")
         shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool)) else ""
         lines.append(f"{where + ': ' if where else ''}{message}{shown}")
     return "\n".join(lines)
+
+
+def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
+
+
+def _keys(loc: tuple[int | str, ...], values: Any, is_missing: bool) -> Iterator[str]:
+    """The parts of a location that the values have, without pydantic's names for members of a union."""
+    for number, part in enumerate(loc, 1):
+        in_list = isinstance(values, (list, tuple)) and isinstance(part, int)
+        if in_list or (isinstance(values, dict) and part in values):
+            values = values[part]
+        elif not (is_missing and number == len(loc)):
+            continue
+        yield str(part)

@@ -39,7 +39,7 @@ preset: {preset}   # quick | standard | accurate: fills what is not said below
 
 
 def _flow(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True).strip()
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
 
 
 def _example(elements: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def find_engine(command: Sequence[str]) -> list[str]:
             f"engine.command: {program!r} was not found beside {sys.executable} nor on the PATH; install "
             "it with: pip install python-ace==0.4.0rc1 tensorpotential==0.6.2.1, or give its full path"
         )
-    return [found, *arguments]
+    return [str(Path(found).absolute()), *arguments]
 
 
 def shell_lines(engine: Sequence[str], input_yaml: Path, log: Path) -> list[str]:

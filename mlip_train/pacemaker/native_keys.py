@@ -6,8 +6,11 @@ Source: the parser of python-ace 0.4.0rc1 (`pyace/cli/pacemaker.py`, `generalfit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Final
+
+from ase.data import chemical_symbols
 
 from mlip_train.model import nearest_key
 
@@ -72,6 +75,8 @@ _BACKEND = _values(
     "evaluator batch_size batch_size_reduction batch_size_reduction_factor display_step gpu_config imagetype"
 )
 
+_KEYWORDS: Final = {"ALL", "UNARY", "BINARY", "TERNARY", "QUATERNARY", "QUINARY"}
+_BLOCK: Final = re.compile("|".join(_KEYWORDS) + "|(" + "|".join(chemical_symbols[1:]) + ")+")
 # None: a value; a dict: a section; "*": any block name (ALL, UNARY, an element, a pair, ...).
 _TREE: Final[dict[str, Any]] = {
     "seed": None,
@@ -109,11 +114,12 @@ def check_extra(extra: dict[str, Any]) -> None:
 def _leaves(values: dict[str, Any], tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for key, value in values.items():
         path = (*above, str(key))
-        below = tree.get(str(key), tree.get("*", "unknown"))
+        below = tree.get(str(key), "unknown")
+        if below == "unknown" and "*" in tree and _BLOCK.fullmatch(str(key)):
+            below = tree["*"]
         if below == "unknown":
-            raise ValueError(
-                f"extra.{'.'.join(path)} is unknown to the engine; {nearest_key(str(key), set(tree) - {'*'})}"
-            )
+            known = (set(tree) - {"*"}) | (_KEYWORDS if "*" in tree else set())
+            raise ValueError(f"extra.{'.'.join(path)} is unknown to the engine; {nearest_key(str(key), known)}")
         if not below:
             yield path
         elif isinstance(value, dict):

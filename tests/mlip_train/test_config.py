@@ -1,0 +1,417 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from mlip_train import config as config_module
+from mlip_train.config import CampaignConfig, LossWeights
+from mlip_train.errors import ConfigError
+from mlip_train.model import FrozenModel
+
+ENERGY_BASED = {"kind": "energy_based"}
+ZBL = {"kind": "zbl"}
+ARGON = {"epsilon": 0.0104, "sigma": 3.4}
+LENNARD_JONES = {"kind": "lj", "cutoff": 8.0, "pairs": {"Ar-Ar": ARGON}}
+
+
+def parse(**values: Any) -> CampaignConfig:
+    return CampaignConfig.parse({"elements": ["Si"], **values}, "some/campaign.yaml")
+
+
+def refusal(**values: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(**values)
+    return str(caught.value)
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    *above, last = key.split(".")
+    values = {last: value}
+    for name in reversed(above):
+        values = {name: values}
+    return values
+
+
+def look_up(config: BaseModel, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "unknown", "nearest"),
+    [
+        ({"basi": {}}, "", "basi", "basis"),
+        ({"basis": {"cutof": 5}}, "basis", "cutof", "cutoff"),
+        ({"reference": {**ZBL, "inner_cutof": 1}}, "reference", "inner_cutof", "inner_cutoff"),
+        ({"reference": {**LENNARD_JONES, "cut": 1}}, "reference", "cut", "cutoff"),
+        (
+            {"reference": {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "epsilom": 1}}}},
+            "reference",
+            "epsilom",
+            "epsilon",
+        ),
+        ({"reference": {"kind": "none", "kin": 1}}, "reference", "kin", "kind"),
+        ({"loss_weights": {"forces": 1}}, "loss_weights", "forces", "force"),
+        ({"fit": {"max_epoch": 1}}, "fit", "max_epoch", "max_epochs"),
+        ({"fit": {"early_stopping": {"patient": 9}}}, "fit.early_stopping", "patient", "patience"),
+        ({"fit": {"weighting": {"kind": "uniform", "kid": 1}}}, "fit.weighting", "kid", "kind"),
+        ({"fit": {"weighting": {**ENERGY_BASED, "low_windw": 1}}}, "fit.weighting", "low_windw", "low_window"),
+        ({"test": {"stratify": None}}, "test", "stratify", "stratify_by"),
+        ({"checks": {"max_forces": 9}}, "checks", "max_forces", "max_force"),
+        ({"engine": {"commands": ["x"]}}, "engine", "commands", "command"),
+    ],
+)
+def test_an_unknown_key_is_refused_and_the_nearest_one_named(
+    values: dict[str, Any], where: str, unknown: str, nearest: str
+) -> None:
+    message = refusal(**values)
+    assert f"unknown key {unknown!r}; did you mean {nearest!r}?" in message
+    assert f"\n  {where}" in message
+
+
+def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones() -> None:
+    assert "unknown key 'wwwww'; known keys: fraction, stratify_by" in refusal(test={"wwwww": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "refused", "accepted"),
+    [
+        ("basis.cutoff", 1.99, 2.0),
+        ("basis.cutoff", 15.01, 15.0),
+        ("basis.functions_per_element", 0, 1),
+        ("basis.embedding", "quadratic", "linear"),
+        ("basis.radial_basis", "ChebLinear", "ChebPow"),
+        ("basis.radial_parameters", (), (1.0,)),
+        ("basis.nradmax_by_orders", (0, 6, 4, 3, 2), (1, 1, 1, 1, 1)),
+        ("basis.lmax_by_orders", (0, -1, 0, 0, 0), (0, 0, 0, 0, 0)),
+        ("basis.ladder_step", 0, 1),
+        ("basis.ladder_type", "random_order", "power_order"),
+        ("loss_weights.energy", -0.01, 0.0),
+        ("loss_weights.force", -0.01, 0.0),
+        ("loss_weights.stress", 0.01, 0.0),
+        ("fit.max_epochs", 0, 1),
+        ("fit.optimizer", "Adam", "L-BFGS-B"),
+        ("fit.batch_size", 0, 1),
+        ("fit.early_stopping.min_relative_change", 0.0, 1e-12),
+        ("fit.early_stopping.min_relative_change", 1.0, 0.99),
+        ("fit.early_stopping.patience", 1, 2),
+        ("fit.l2_regularization", -1e-9, 0.0),
+        ("fit.seed", -1, 0),
+        ("fit.seed", 2**32, 2**32 - 1),
+        ("test.fraction", -0.01, 0.0),
+        ("test.fraction", 0.51, 0.5),
+        ("test.stratify_by", "generation", None),
+        ("checks.min_distance", 0.0, 0.01),
+        ("checks.max_force", 0.0, 0.01),
+        ("engine.command", (), ("srun", "pacemaker")),
+        ("engine.command", ("",), ("x",)),
+        ("engine.placement", "cluster", "here"),
+        ("engine.max_hours", 0.0, 0.01),
+        ("preset", "fast", "quick"),
+    ],
+)
+def test_each_bound_is_kept(key: str, refused: Any, accepted: Any) -> None:
+    assert key in refusal(**nested(key, refused))
+    assert look_up(parse(**nested(key, accepted)), key) == accepted
+
+
+@pytest.mark.parametrize("key", ["low_window", "upper_limit", "low_share", "energy_offset", "force_offset"])
+def test_the_numbers_of_energy_based_weighting_are_positive(key: str) -> None:
+    assert "greater than 0" in refusal(fit={"weighting": {**ENERGY_BASED, key: 0.0}})
+
+
+def test_the_share_of_the_low_tier_is_at_most_one() -> None:
+    assert "less than or equal to 1" in refusal(fit={"weighting": {**ENERGY_BASED, "low_share": 1.01}})
+
+
+@pytest.mark.parametrize("upper_limit", [0.9, 1.0])
+def test_the_low_window_lies_below_the_upper_limit(upper_limit: float) -> None:
+    message = refusal(fit={"weighting": {**ENERGY_BASED, "low_window": 1.0, "upper_limit": upper_limit}})
+    assert f"low_window 1.0 must be below upper_limit {upper_limit}" in message
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {**ZBL, "inner_cutoff": 0.0},
+        {**ZBL, "outer_cutoff": 0.0},
+        {**LENNARD_JONES, "cutoff": 0.0},
+        {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "epsilon": 0.0}}},
+        {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "sigma": 0.0}}},
+        {**LENNARD_JONES, "pairs": {}},
+        {**LENNARD_JONES, "mode": "core"},
+        {**ZBL, "mode": "outer"},
+        {"kind": "morse"},
+        {},
+    ],
+)
+def test_an_impossible_reference_potential_is_refused(reference: dict[str, Any]) -> None:
+    assert "\n  reference" in refusal(reference=reference)
+
+
+@pytest.mark.parametrize("reference", [{"kind": "none"}, ZBL, LENNARD_JONES])
+def test_a_reference_potential_keeps_its_kind(reference: dict[str, Any]) -> None:
+    assert parse(reference=reference).reference.kind == reference["kind"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "key", ["basis.cutoff", "loss_weights.force", "checks.max_force", "engine.max_hours", "fit.l2_regularization"]
+)
+def test_a_number_must_be_finite(key: str, wrong: float) -> None:
+    assert key in refusal(**nested(key, wrong))
+
+
+def test_numbers_inside_lists_and_mappings_must_be_finite() -> None:
+    assert "finite" in refusal(basis={"radial_parameters": [float("nan")]})
+    assert "finite" in refusal(reference_energies={"Si": float("nan")})
+
+
+@pytest.mark.parametrize("number", ["1e-8", "1.0e-8"])
+def test_a_number_that_yaml_took_for_text_is_understood(number: str) -> None:
+    assert parse(fit={"l2_regularization": number}).fit.l2_regularization == 1e-8
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("", "preset", "quick"),
+        ("basis", "cutoff", 6.0),
+        ("reference", "kind", "zbl"),
+        ("loss_weights", "force", 1.0),
+        ("fit", "seed", 1),
+        ("fit.weighting", "kind", "energy_based"),
+        ("test", "fraction", 0.2),
+        ("checks", "max_force", 1.0),
+        ("engine", "max_hours", 1.0),
+    ],
+)
+def test_a_configuration_cannot_be_changed(section: str, key: str, value: Any) -> None:
+    config = parse()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(look_up(config, section) if section else config, key, value)
+
+
+def test_training_on_stress_is_refused_with_the_reason() -> None:
+    message = refusal(loss_weights={"stress": 0.1})
+    assert "loss_weights.stress: the engine cannot train on stress; set it to 0" in message
+
+
+def test_something_must_be_learned() -> None:
+    assert "cannot both be 0" in refusal(loss_weights={"energy": 0, "force": 0})
+
+
+@given(energy=st.floats(0, 1e6), force=st.floats(0, 1e6))
+def test_kappa_is_the_share_of_forces(energy: float, force: float) -> None:
+    assume(energy + force > 0)
+    kappa = LossWeights(energy=energy, force=force).kappa
+    assert kappa == pytest.approx(float(Fraction(force) / (Fraction(energy) + Fraction(force))))
+
+
+def test_kappa_of_huge_weights_is_still_their_ratio() -> None:
+    try:
+        weights = LossWeights(energy=1e308, force=1e308)
+    except ValidationError:
+        return
+    assert weights.kappa == pytest.approx(0.5)
+
+
+def test_elements_are_needed() -> None:
+    with pytest.raises(ConfigError, match="elements: Field required"):
+        CampaignConfig.parse({}, "campaign.yaml")
+    assert "elements" in refusal(elements=[])
+
+
+def test_an_element_may_be_named_only_once() -> None:
+    assert "an element is named twice in ['Ni', 'Al', 'Ni']" in refusal(elements=["Ni", "Al", "Ni"])
+
+
+@pytest.mark.parametrize("symbol", ["Sii", "si", "X", "", "14"])
+def test_an_element_is_a_chemical_symbol(symbol: str) -> None:
+    assert f"elements.0: {symbol!r} is not a chemical element" in refusal(elements=[symbol])
+
+
+def test_the_order_of_elements_does_not_matter() -> None:
+    assert parse(elements=["Ni", "Al"]) == parse(elements=["Al", "Ni"])
+    assert parse(elements=["Ni", "Al"]).elements == ("Al", "Ni")
+
+
+@pytest.mark.parametrize(
+    ("energies", "problem"),
+    [
+        ({"Al": -1.0}, "missing ['Ni']"),
+        ({}, "missing ['Al', 'Ni']"),
+        ({"Al": -1.0, "Ni": -2.0, "Cu": -3.0}, "not in elements: ['Cu']"),
+    ],
+)
+def test_explicit_reference_energies_name_each_element_once(energies: dict[str, float], problem: str) -> None:
+    assert problem in refusal(elements=["Al", "Ni"], reference_energies=energies)
+
+
+def test_explicit_reference_energies_are_kept() -> None:
+    energies = {"Al": -1.0, "Ni": -2.0}
+    assert parse(elements=["Al", "Ni"], reference_energies=energies).reference_energies == energies
+
+
+@pytest.mark.parametrize("wrong", ["guess", {"Xx": -1.0}, {"Si": "low"}])
+def test_other_reference_energies_are_refused(wrong: Any) -> None:
+    assert "\n  reference_energies" in refusal(reference_energies=wrong)
+
+
+@pytest.mark.parametrize(("order", "ceiling"), enumerate([0, 10, 6, 4, 3, 2], start=1))
+def test_lmax_stays_below_what_the_engine_has_couplings_for(order: int, ceiling: int) -> None:
+    def basis(largest: int) -> dict[str, Any]:
+        return {"nradmax_by_orders": [1] * order, "lmax_by_orders": [0] * (order - 1) + [largest]}
+
+    assert parse(basis=basis(ceiling)).basis.lmax_by_orders[-1] == ceiling
+    message = refusal(basis=basis(ceiling + 1))
+    assert f"l = {ceiling + 1} at order {order}; the engine allows {ceiling}" in message
+
+
+def test_nradmax_and_lmax_have_one_entry_per_order() -> None:
+    message = refusal(basis={"nradmax_by_orders": [5, 4], "lmax_by_orders": [0, 1, 1]})
+    assert "nradmax_by_orders has 2 entries and lmax_by_orders 3" in message
+
+
+@pytest.mark.parametrize("orders", [0, 7])
+def test_there_are_one_to_six_orders(orders: int) -> None:
+    message = refusal(basis={"nradmax_by_orders": [1] * orders, "lmax_by_orders": [0] * orders})
+    assert "basis.nradmax_by_orders" in message
+    assert "basis.lmax_by_orders" in message
+
+
+@pytest.mark.parametrize("name", ["OMP-NUM", "1A", "", "A B", "A=B"])
+def test_an_environment_variable_has_a_plain_name(name: str) -> None:
+    assert f"{name!r} is not the name of an environment variable" in refusal(engine={"environment": {name: "1"}})
+
+
+def test_native_keys_are_checked() -> None:
+    assert "extra.fit.maxiter" in refusal(extra={"fit": {"maxiter": 3}})
+
+
+def test_what_is_in_extra_can_be_recorded_as_json() -> None:
+    assert "extra" in refusal(extra={"metadata": {"begun": date(2025, 1, 31)}})
+
+
+def test_a_message_has_the_origin_and_one_line_per_problem() -> None:
+    message = refusal(basis={"cutoff": 99, "functions_per_element": "many"}, fit={"seed": -1}, preset="quick")
+    first, *problems = message.splitlines()
+    assert first == "some/campaign.yaml is not a valid campaign configuration:"
+    assert [line.partition(": ")[0] for line in problems] == [
+        "  basis.cutoff",
+        "  basis.functions_per_element",
+        "  fit.seed",
+    ]
+    assert problems[0].endswith("(got 99)")
+
+
+def test_one_wrong_element_is_one_problem() -> None:
+    assert len(refusal(elements=["Sii"]).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"reference": {**ZBL, "inner_cutoff": -1}}, "reference.inner_cutoff"),
+        ({"fit": {"weighting": {**ENERGY_BASED, "low_share": 2}}}, "fit.weighting.low_share"),
+        ({"reference_energies": {"Si": "low"}}, "reference_energies.Si"),
+        ({"engine": {"command": [""]}}, "engine.command.0"),
+    ],
+)
+def test_a_problem_is_found_under_the_keys_that_the_file_has(values: dict[str, Any], key: str) -> None:
+    assert f"\n  {key}: " in refusal(**values)
+
+
+@pytest.mark.parametrize("values", [None, [], "Si", 3])
+def test_something_that_is_no_mapping_is_refused(values: Any) -> None:
+    with pytest.raises(ConfigError, match=r"campaign\.yaml is not a valid"):
+        CampaignConfig.parse(values, "campaign.yaml")
+
+
+@pytest.mark.parametrize(
+    "values", [{"preset": ["quick"]}, {"preset": {"quick": 1}}, {"basis": None}, {"fit": [1]}]
+)
+def test_a_value_of_the_wrong_shape_is_refused(values: dict[str, Any]) -> None:
+    assert f"\n  {next(iter(values))}: " in refusal(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"elements": ["Ni", "Al"], "reference_energies": {"Ni": -1.0, "Al": -2.0}},
+        {"preset": "accurate", "fit": {"weighting": ENERGY_BASED, "early_stopping": {}}},
+        {"reference": LENNARD_JONES, "extra": {"fit": {"fit_cycles": 2}}},
+    ],
+)
+def test_a_resolved_configuration_says_the_same_again(values: dict[str, Any]) -> None:
+    config = parse(**values)
+    assert CampaignConfig.parse(json.loads(config.model_dump_json()), "config.json") == config
+
+
+def properties(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    models = {schema["title"]: schema, **schema["$defs"]}
+    for model, content in models.items():
+        for name, field in content.get("properties", {}).items():
+            yield model, name, field
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        entry
+        for entry in vars(config_module).values()
+        if isinstance(entry, type) and issubclass(entry, FrozenModel)
+    ],
+)
+def test_every_field_says_what_it_means(model: type[FrozenModel]) -> None:
+    assert [n for n, field in model.model_fields.items() if n != "kind" and not field.description] == []
+
+
+def test_every_field_is_described_in_the_schema() -> None:
+    schema = CampaignConfig.model_json_schema()
+    silent = set()
+    for model, name, field in properties(schema):
+        # pydantic leaves out a description that is word for word that of the model referred to
+        referred = schema["$defs"].get(field.get("$ref", "").removeprefix("#/$defs/"), {})
+        if name != "kind" and not (field.get("description") or referred.get("description")):
+            silent.add(f"{model}.{name}")
+    assert silent == set()
+
+
+def test_every_model_is_described_in_the_schema() -> None:
+    schema = CampaignConfig.model_json_schema()
+    models = {name: model for name, model in schema["$defs"].items() if "properties" in model}
+    assert [name for name, model in models.items() if not model.get("description")] == []
+
+
+def test_the_schema_shows_every_default() -> None:
+    without = {
+        f"{model}.{name}"
+        for model, name, field in properties(CampaignConfig.model_json_schema())
+        if "default" not in field
+    }
+    needed = {"CampaignConfig.elements", "LennardJones.cutoff", "LennardJones.pairs"}
+    assert without - {"LJPair.epsilon", "LJPair.sigma"} == needed
+
+
+def test_the_defaults_in_the_schema_are_those_that_apply() -> None:
+    resolved = parse().model_dump(mode="json")
+    for name, field in CampaignConfig.model_json_schema()["properties"].items():
+        if name != "elements":
+            assert field["default"] == resolved[name], name
+
+
+def test_the_schema_can_be_written_as_json() -> None:
+    schema = CampaignConfig.model_json_schema()
+    assert json.loads(json.dumps(schema, allow_nan=False)) == schema
