@@ -151,7 +151,7 @@ def trainer_disagreement(train_predictions: Path, exported: Mapping[str, tuple[f
     }
     if not differences:
         raise InconsistentPotentialError(f"{train_predictions} holds none of the training structures")
-    worst = max(differences, key=lambda name: differences[name])
+    worst = list(differences)[int(np.argmax(list(differences.values())))]  # NaN counts as the largest
     if not differences[worst] <= TRAINER_TOLERANCE:
         raise InconsistentPotentialError(
             f"the exported potential and the trainer differ by {differences[worst]:.3g} eV/atom on structure "

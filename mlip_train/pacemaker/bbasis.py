@@ -49,12 +49,13 @@ def prepare_start(parent: Path, start: Path) -> None:
         if mark in configuration.metadata:
             del configuration.metadata[mark]
     for block in configuration.funcspecs_blocks:
-        if len(block.elements_vec) <= 2:
+        n_species = len(set(block.elements_vec))  # the list repeats the only species of a unary block
+        if n_species <= 2:
             block.r_in = 0.0
             block.delta_in = 0.0
             block.inner_cutoff_type = "distance"
             block.core_rep_parameters = [0.0, 0.0]
-        if len(block.elements_vec) == 1:
+        if n_species == 1:
             block.rho_cut = 1e5
             block.drho_cut = 250.0
     with atomic_path(start) as temporary:
