@@ -15,7 +15,7 @@ from rich.console import Console
 from deployments import tables
 from mlip_train.accumulation import list_refusals
 from mlip_train.campaign import Campaign
-from mlip_train.config import CampaignConfig
+from mlip_train.config import Basis, CampaignConfig, Checks
 from mlip_train.errors import InputError, MlipTrainError, NoUsableStructuresError
 from mlip_train.evaluation import SplitErrors
 from mlip_train.evaluation import evaluate as evaluate_potential
@@ -32,6 +32,15 @@ app = typer.Typer(
 )
 # Everything for people goes to stderr; stdout is for what a script would read.
 console = Console(stderr=True, soft_wrap=True)
+
+# What `validate` checks with when it is not told a campaign.
+_ANY_ELEMENTS = FrameRules(
+    elements=None,
+    cutoff=Basis().cutoff,
+    min_distance=Checks().min_distance,
+    max_force=Checks().max_force,
+    use_isolated_atoms=True,
+)
 
 CampaignArgument = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="The campaign's directory.")]
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, folders or glob patterns.")]
@@ -80,12 +89,11 @@ def validate(
 ) -> None:
     """Check DFT results and train nothing; exit 2 when a frame would be refused."""
     with _errors_become_exit_codes():
-        batch = read_batch(data, Campaign(campaign).frame_rules() if campaign else FrameRules())
+        rules = Campaign(campaign).frame_rules() if campaign else _ANY_ELEMENTS
+        batch = read_batch(data, rules)
         console.print(tables.batch_table(batch))
         if batch.refusals:
-            raise NoUsableStructuresError(
-                f"{len(batch.refusals)} would be refused:\n{list_refusals(batch.refusals, len(batch.refusals))}"
-            )
+            raise InputError(f"{len(batch.refusals)} would be refused:\n{list_refusals(batch.refusals)}")
 
 
 @app.command()
@@ -96,14 +104,19 @@ def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = Fa
         _ = here.config  # a mistake in campaign.yaml is told before anything is started
         os.environ.setdefault("DO_NOT_TRACK", "1")  # asked by Prefect's client when it is imported
         # Prefect takes seconds to import, and only this command needs it.
+        from prefect.utilities.urls import url_for
+
         from deployments.local_server import prefect_api
         from deployments.terminal import follow_training, show_flow_messages
         from flows.train_generation import train_generation
 
         show_flow_messages(console)
-        with prefect_api() as url, _interruption_is_explained(), follow_training(here, console):
-            state = train_generation(here.root, data, return_state=True)
-        page = f"{url}/runs/flow-run/{state.state_details.flow_run_id}"
+        with prefect_api():
+            # absolute, because the run may be repeated from elsewhere; a pattern stays a pattern
+            sources = [os.path.abspath(Path(source).expanduser()) for source in data]  # noqa: PTH100
+            with _interruption_is_explained(), follow_training(here, console):
+                state = train_generation(here.root, sources, return_state=True)
+            page = url_for("flow-run", obj_id=state.state_details.flow_run_id)
         console.print(f"This run in Prefect: {page}", highlight=False)
         result = state.result()
         if as_json:
@@ -152,7 +165,7 @@ def _errors_on(campaign: Campaign, potential: Potential, data: list[str]) -> tup
     if data:
         batch = read_batch(data, campaign.frame_rules())
         if batch.refusals:
-            console.print("Left out:\n" + list_refusals(batch.refusals, len(batch.refusals)), markup=False)
+            console.print("Left out:\n" + list_refusals(batch.refusals), markup=False)
         structures, what = iter(batch.structures), ", ".join(data)
     else:
         structures = (stored.structure for stored in campaign.store.iterate("test"))

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 from prefect.settings import get_current_settings
 
-from deployments.local_server import LocalServer, answers
+from deployments.local_server import LocalServer, configured_server_problem
 from mlip_train.errors import EngineNotFoundError
 from mlip_train.pacemaker.command import find_engine
 
@@ -65,18 +65,24 @@ def _engine() -> Finding:
         command = find_engine(["pacemaker"])
     except EngineNotFoundError as error:
         return Finding("engine", "no pacemaker command", good=False, remedy=str(error))
-    return Finding("engine", command[0], good=True)
+    # Really run: its command line imports more than its package declares.
+    return _ask("engine", [*command, "-v"], remedy="run: make install")
 
 
 def _tensorflow() -> Finding:
     # In a process of its own: importing TensorFlow takes long and prints much.
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK_TENSORFLOW], capture_output=True, text=True, timeout=300, check=False
-    )
-    if asked.returncode:
-        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return Finding("TensorFlow", reason, good=False, remedy="install the cpu or the gpu extra of this project")
-    return Finding("TensorFlow", asked.stdout.strip(), good=True)
+    remedy = "run: make install, or with a GPU: make EXTRA=gpu install"
+    return _ask("TensorFlow", [sys.executable, "-c", _ASK_TENSORFLOW], remedy)
+
+
+def _ask(what: str, command: list[str], remedy: str) -> Finding:
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding(what, "no answer within five minutes", good=False, remedy=remedy)
+    lines = (asked.stdout if asked.returncode == 0 else asked.stderr).strip().splitlines() or ["it said nothing"]
+    found = lines[0] if asked.returncode == 0 else lines[-1]
+    return Finding(what, found, asked.returncode == 0, remedy)
 
 
 def _setpriv() -> Finding:
@@ -90,15 +96,12 @@ def _setpriv() -> Finding:
 
 
 def _prefect() -> Finding:
-    configured = get_current_settings().api.url
-    if configured is None:
+    url = get_current_settings().api.url
+    if url is None:
         running = LocalServer().url()
         found = f"local server at {running}" if running else "local server, started when it is needed"
         return Finding("Prefect", found, good=True)
-    good = answers(configured.removesuffix("/").removesuffix("/api"))
+    problem = configured_server_problem()
     return Finding(
-        "Prefect",
-        f"{configured} {'answers' if good else 'does not answer'}",
-        good,
-        remedy="start that server, or unset PREFECT_API_URL to use a local one",
+        "Prefect", f"{url} {'answers' if problem is None else 'does not answer'}", problem is None, problem or ""
     )

@@ -20,12 +20,13 @@ import httpx
 import platformdirs
 import psutil
 import tenacity
+from pydantic import ValidationError
 
 from mlip_train.errors import InputError
 from mlip_train.files import write_atomically
 from mlip_train.model import FrozenModel
 
-__all__ = ["LocalServer", "prefect_api"]
+__all__ = ["LocalServer", "configured_server_problem", "prefect_api"]
 
 _HOST = "127.0.0.1"
 _USUAL_PORT = 4200
@@ -68,15 +69,10 @@ class LocalServer:
         """
         self.home.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.home / ".lock"):
-            if (url := self.url()) is not None:
-                return url
-            self.stop()  # one that is there but does not answer
-            port = self._free_port()
-            process = self._spawn(port)
-            running = _Running(pid=process.pid, created=psutil.Process(process.pid).create_time(), port=port)
-            write_atomically(self._record, running.model_dump_json() + "\n")
-            url = f"http://{_HOST}:{port}"
-            self._wait_until_up(url, process)
+            running = self._running() or self._launch()
+            url = f"http://{_HOST}:{running.port}"
+            # A server that is there but slow is waited for: other runs may be using it.
+            self._wait_until_up(url, running)
             return url
 
     def stop(self) -> bool:
@@ -96,12 +92,22 @@ class LocalServer:
     def _running(self) -> _Running | None:
         if not self._record.exists():
             return None
-        running = _Running.model_validate_json(self._record.read_bytes())
+        try:
+            running = _Running.model_validate_json(self._record.read_bytes())
+        except ValidationError:  # of another version of this program
+            return None
         try:
             created = psutil.Process(running.pid).create_time()
         except psutil.NoSuchProcess:
             return None
         return running if abs(created - running.created) < 1.0 else None
+
+    def _launch(self) -> _Running:
+        port = self._free_port()
+        process = psutil.Process(self._spawn(port).pid)
+        running = _Running(pid=process.pid, created=process.create_time(), port=port)
+        write_atomically(self._record, running.model_dump_json() + "\n")
+        return running
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         # The port goes into the environment: with the flag alone the web page would call port 4200.
@@ -123,17 +129,22 @@ class LocalServer:
                 start_new_session=True,  # it outlives the command that started it
             )
 
-    def _wait_until_up(self, url: str, process: subprocess.Popen[bytes]) -> None:
+    def _wait_until_up(self, url: str, running: _Running) -> None:
+        def has_ended(_: tenacity.RetryCallState) -> bool:
+            return not psutil.pid_exists(running.pid) or self._running() is None
+
         waiting = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(_PATIENCE) | tenacity.stop_when_event_set(_Ended(process)),
+            stop=tenacity.stop_any(tenacity.stop_after_delay(_PATIENCE), has_ended),
             wait=tenacity.wait_fixed(0.3),
             retry=tenacity.retry_if_result(lambda up: not up),
         )
         try:
             waiting(answers, url)
         except tenacity.RetryError as error:
-            self.stop()
-            raise InputError(f"the local Prefect server did not start; its log is {self.log}") from error
+            raise InputError(
+                f"the local Prefect server (process {running.pid}) does not answer at {url}; its log is "
+                f"{self.log}. End it with `make stop` and run this again"
+            ) from error
 
     def _free_port(self) -> int:
         for port in (_USUAL_PORT, 0):
@@ -141,17 +152,6 @@ class LocalServer:
                 probe.bind((_HOST, port))
                 return int(probe.getsockname()[1])
         raise InputError(f"no free port on {_HOST}")
-
-
-class _Ended:
-    """Looks like an event that is set once a process has ended."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def is_set(self) -> bool:
-        """Whether the process has ended."""
-        return self._process.poll() is not None
 
 
 def answers(url: str) -> bool:
@@ -164,8 +164,8 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def prefect_api() -> Iterator[str]:
-    """Make flows run against the configured Prefect server, or the local one; yield its address.
+def prefect_api() -> Iterator[None]:
+    """Make flows run against the configured Prefect server, or the local one.
 
     Raises
     ------
@@ -174,19 +174,30 @@ def prefect_api() -> Iterator[str]:
     """
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-    configured = get_current_settings().api.url
-    if configured is None:
+    if get_current_settings().api.url is None:
         url = LocalServer().start()
         with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-            yield url
-        return
-    url = configured.removesuffix("/").removesuffix("/api")
-    if not answers(url):
-        raise InputError(
-            f"PREFECT_API_URL is {configured}, but nothing answers there; start that server, or unset "
-            "PREFECT_API_URL to use a local one"
-        )
-    yield url
+            yield
+    else:
+        problem = configured_server_problem()
+        if problem is not None:
+            raise InputError(problem)
+        yield
+
+
+def configured_server_problem() -> str | None:
+    """What is wrong with the server that PREFECT_API_URL names; None when it answers."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import get_current_settings
+
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is None:
+        return None
+    return (
+        f"PREFECT_API_URL is {get_current_settings().api.url}, but nothing answers there ({error}); start that "
+        "server, or unset PREFECT_API_URL to use a local one"
+    )
 
 
 def main() -> None:

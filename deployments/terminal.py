@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mlip_train.campaign import Campaign, GenerationDirectory
 from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
+from mlip_train.pacemaker.scratch import EngineScratch
 
 __all__ = ["follow_training", "show_flow_messages"]
 
@@ -27,7 +28,7 @@ class _FlowMessages(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        ours = record.module in {"accumulate", "render", "train", "evaluate", "publish", "train_generation"}
+        ours = Path(record.pathname).parent.name in {"tasks", "flows"}
         repeated_by_bar = getattr(record, "is_progress", False) and self._console.is_terminal
         of_others = not record.name.startswith("prefect") and record.levelno >= logging.ERROR
         if (ours and not repeated_by_bar) or of_others:
@@ -81,7 +82,7 @@ def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
         if shown is None:
             clock = ProgressClock(_epochs_of(run))
             shown = bar.add_task(f"Generation {generation}", total=clock.max_epochs, detail="starting the engine")
-        if (progress := clock.progress(read_metrics(run.scratch / "metrics.txt"))) is not None:
+        if (progress := clock.progress(read_metrics(EngineScratch(run.scratch).metrics))) is not None:
             bar.update(shown, completed=progress.iteration, detail=progress.brief())
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mlip_train.campaign import Campaign
+from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
-from mlip_train.errors import NoUsableStructuresError
+from mlip_train.errors import ConfigError, NoUsableStructuresError
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.input_yaml import check_supported
+from mlip_train.potential import Potential
 from mlip_train.reading import read_batch
 from mlip_train.reference_energies import pin_reference_energies
-from mlip_train.structures import Refusal
+from mlip_train.structures import Refusal, nearest_neighbour_distances
 
 __all__ = ["Accumulation", "accumulate", "list_refusals"]
 
@@ -31,6 +35,10 @@ class Accumulation(FrozenModel):
     dataset_hash: str
     refusals: tuple[Refusal, ...] = ()  # the first few
 
+    def list_refusals(self) -> str:
+        """The first refused frames, one line each, and how many more there are."""
+        return list_refusals(self.refusals) + _more(self.n_refused)
+
     def __str__(self) -> str:
         return (
             f"{self.n_new} new structures, {self.n_duplicates} known already, {self.n_refused} refused; "
@@ -42,6 +50,7 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
     """Check a batch, store what is new in one step, and say which generation is to be trained.
 
     A batch without anything new leads to the generation whose training did not end, if there is one.
+    Call it while holding the campaign.
 
     Raises
     ------
@@ -52,6 +61,8 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
     config, store = campaign.config, campaign.store
     check_supported(config)
     store.verify()
+    Potential.current(campaign)  # to be continued; damage is told before anything is stored
+    _check_dataset_fits(config, store)
     batch = read_batch(sources, campaign.frame_rules())
     sorted_out = store.sort_out(batch.structures)
     refusals = [*batch.refusals, *sorted_out.contradictions]
@@ -65,18 +76,36 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
         config, store.manifest.reference_energies, sorted_out.new, batch.isolated_atoms
     )
     splits = store.splits_for(sorted_out.new, config.test.fraction, stratified=config.test.stratify_by is not None)
-    shard = store.append(sorted_out.new, splits, campaign.next_generation(), energies)
+    shard = store.append(sorted_out.new, splits, campaign.next_generation(), energies, config.basis.cutoff)
     return _summary(store, shard.generation, len(sorted_out.new), sorted_out.n_duplicates, refusals)
 
 
-def list_refusals(refusals: Sequence[Refusal], total: int) -> str:
-    """One line per refused frame, the first few."""
-    lines = [
-        f"  {r.source}{'' if r.frame is None else f' frame {r.frame}'}: {r.reason}" for r in refusals[:_SHOWN]
-    ]
-    if total > len(lines):
-        lines.append(f"  ... and {total - len(lines)} more, see the quarantine directory")
-    return "\n".join(lines)
+def list_refusals(refusals: Sequence[Refusal]) -> str:
+    """One line per refused frame."""
+    return "\n".join(f"  {r.source}{'' if r.frame is None else f' frame {r.frame}'}: {r.reason}" for r in refusals)
+
+
+def _check_dataset_fits(config: CampaignConfig, store: DatasetStore) -> None:
+    """Refuse a changed configuration under which stored structures could not be trained any more.
+
+    The engine would take a foreign atom for its first element, and drop a structure with an atom
+    that has no neighbour within the cutoff, both without a word.
+    """
+    stored = {element for shard in store.manifest.shards for element in shard.atoms_by_element}
+    if missing := sorted(stored - set(config.elements)):
+        raise ConfigError(
+            f"elements: the dataset holds {', '.join(missing)}, which {list(config.elements)} does not name; add "
+            "it back, or start a new campaign"
+        )
+    if all(shard.cutoff <= config.basis.cutoff for shard in store.manifest.shards):
+        return
+    for row in store.iterate():
+        atoms, cutoff = row.structure.to_atoms(), config.basis.cutoff
+        if np.isinf(nearest_neighbour_distances(atoms, cutoff)).any():
+            raise ConfigError(
+                f"basis.cutoff: {cutoff:g} Å leaves an atom of {row.structure.source} frame {row.structure.frame} "
+                "without neighbours; set it back to a larger value, or start a new campaign"
+            )
 
 
 def _summary(
@@ -94,6 +123,10 @@ def _summary(
     )
 
 
+def _more(total: int) -> str:
+    return f"\n  ... and {total - _SHOWN} more, see the campaign's quarantine" if total > _SHOWN else ""
+
+
 def _nothing_usable(refusals: Sequence[Refusal], n_isolated: int) -> str:
     if not refusals:
         return (
@@ -102,5 +135,5 @@ def _nothing_usable(refusals: Sequence[Refusal], n_isolated: int) -> str:
         )
     return (
         f"not one structure of the batch can be used; the dataset was not changed. Refused:\n"
-        f"{list_refusals(refusals, len(refusals))}"
+        f"{list_refusals(refusals[:_SHOWN])}{_more(len(refusals))}"
     )

@@ -34,9 +34,10 @@ from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigEr
 from mlip_train.files import write_atomically
 from mlip_train.structures import FrameRules, Refusal
 
-__all__ = ["Campaign", "GenerationDirectory", "load_yaml"]
+__all__ = ["BUNDLE_SUFFIXES", "Campaign", "GenerationDirectory", "load_yaml"]
 
-_BUNDLE: Final = re.compile(r"potential_gen_\d{2,}\.(json|yaml|yace)")
+BUNDLE_SUFFIXES: Final = (".yaml", ".yace")  # of the files that a bundle holds beside its .json
+_RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
 _LOCK_PATIENCE: Final = 2.0  # seconds
 
 
@@ -233,7 +234,7 @@ class Campaign:
     def move_current(self) -> None:
         """Point `current.json` at the newest published generation, unless it does already."""
         records = self.potentials.glob("potential_gen_*.json")
-        generations = [_number(record.stem) for record in records if _BUNDLE.fullmatch(record.name)]
+        generations = [_number(record.stem) for record in records if _RECORD.fullmatch(record.name)]
         if generations:
             newest = max(generations)
             content = json.dumps({"generation": newest, "potential": self.bundle_record(newest).name}) + "\n"
@@ -302,7 +303,8 @@ class Campaign:
             for leftover in self.root.glob(f"{folder}/.*.tmp".lstrip("/")):
                 leftover.unlink()
         for file in self.potentials.glob("potential_gen_*"):
-            if _BUNDLE.fullmatch(file.name) and not file.with_suffix(".json").exists():
+            record = file.with_suffix(".json")
+            if file.suffix in BUNDLE_SUFFIXES and _RECORD.fullmatch(record.name) and not record.exists():
                 file.unlink()
         self.move_current()
         for scratch in (self.root / "generations").glob("gen_[0-9]*/scratch"):

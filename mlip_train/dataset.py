@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pandas as pd
@@ -57,6 +57,7 @@ class Shard(FrozenModel):
     file: str
     sha256: str
     generation: int
+    cutoff: float  # Å; every atom has a neighbour within it
     structures: dict[Split, int]
     atoms_by_element: dict[str, int]
     config_types: dict[Split, dict[str, int]]
@@ -65,7 +66,7 @@ class Shard(FrozenModel):
 class Manifest(FrozenModel):
     """What the dataset consists of."""
 
-    format: int = 1
+    format: Literal[1] = 1
     shards: tuple[Shard, ...] = ()
     reference_energies: dict[str, float] = {}
 
@@ -100,12 +101,13 @@ class DatasetStore:
     Parameters
     ----------
     directory : Path
-        Holds `manifest.json` and the shards; created by the first append.
+        Holds `manifest.json` and the shards; created by the first append. The shards are compared
+        with their checksums by `verify`.
 
     Raises
     ------
     CorruptFileError
-        When the manifest cannot be read, or a shard is missing or differs from its checksum.
+        When the manifest cannot be read.
     """
 
     MANIFEST = "manifest.json"
@@ -176,6 +178,7 @@ class DatasetStore:
         splits: Mapping[str, Split],
         generation: int,
         reference_energies: Mapping[str, float],
+        cutoff: float,
     ) -> Shard:
         """Write one shard and make it part of the dataset, in one step.
 
@@ -189,6 +192,13 @@ class DatasetStore:
             The generation that these structures start; larger than any stored one.
         reference_energies : mapping of element to float
             Pinned energies in eV, including those pinned before.
+        cutoff : float
+            The cutoff in Å that the structures were checked with.
+
+        Raises
+        ------
+        ValueError
+            When the generation is not after the stored ones.
         """
         if self.generations and generation <= self.generations[-1]:
             raise ValueError(f"generation {generation} is not after {self.generations[-1]}")
@@ -196,7 +206,7 @@ class DatasetStore:
         table = pa.Table.from_pylist([_to_row(s, generation, splits[s.structure_id]) for s in structures], SCHEMA)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
-        shard = _describe(path, structures, splits, generation)
+        shard = _describe(path, structures, splits, generation, cutoff)
         self._replace_manifest(
             Manifest(shards=(*self.manifest.shards, shard), reference_energies=dict(reference_energies))
         )
@@ -284,7 +294,9 @@ def _contradiction(structure: Structure, earlier: Structure) -> Refusal:
     )
 
 
-def _describe(path: Path, structures: Sequence[Structure], splits: Mapping[str, Split], generation: int) -> Shard:
+def _describe(
+    path: Path, structures: Sequence[Structure], splits: Mapping[str, Split], generation: int, cutoff: float
+) -> Shard:
     structure_counts: Counter[Split] = Counter()
     atoms: Counter[str] = Counter()
     config_types: dict[Split, dict[str, int]] = {"train": {}, "test": {}}
@@ -298,6 +310,7 @@ def _describe(path: Path, structures: Sequence[Structure], splits: Mapping[str, 
         file=path.name,
         sha256=sha256_of(path),
         generation=generation,
+        cutoff=cutoff,
         structures=dict(structure_counts),
         atoms_by_element=dict(sorted(atoms.items())),
         config_types=config_types,

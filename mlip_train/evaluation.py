@@ -11,7 +11,7 @@ import pandas as pd
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from mlip_train.errors import InconsistentPotentialError
+from mlip_train.errors import InconsistentPotentialError, InputError
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.library import PyACECalculator
 from mlip_train.structures import Structure
@@ -105,14 +105,31 @@ def evaluate(
     -------
     SplitErrors or None
         None when there are no structures.
+
+    Raises
+    ------
+    InputError
+        When a structure holds an element that the potential was not trained on.
+    InconsistentPotentialError
+        When a prediction is not a finite number.
     """
     calculator = PyACECalculator(str(yace))
     overall = _Residuals()
     by_type: dict[str, _Residuals] = {}
     for structure in structures:
+        if unknown := set(structure.symbols) - set(reference_energies):
+            raise InputError(
+                f"{structure.source} frame {structure.frame} contains {', '.join(sorted(unknown))}, which {yace} "
+                f"was not trained on (it knows {', '.join(reference_energies)}); leave that structure out"
+            )
         atoms = structure.to_atoms()
         calculator.calculate(atoms)
         predicted = calculator.results
+        if not np.isfinite(predicted["energy"]) or not np.isfinite(predicted["forces"]).all():
+            raise InconsistentPotentialError(
+                f"{yace} predicts numbers that are not finite for {structure.source} frame {structure.frame}; "
+                "the potential is of no use. Train it again with more, or more varied, data"
+            )
         shift = sum(reference_energies[symbol] for symbol in structure.symbols)
         on_structure(structure, float(predicted["energy"]))
         for residuals in (overall, by_type.setdefault(structure.config_type, _Residuals())):

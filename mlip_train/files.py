@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def copy_atomically(source: Path, target: Path) -> None:
     """Copy `source` to `target` in one step."""
-    write_atomically(target, source.read_bytes())
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def fsync_directory(directory: Path) -> None:

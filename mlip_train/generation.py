@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -11,16 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mlip_train.campaign import Campaign, GenerationDirectory
 from mlip_train.config import CampaignConfig
+from mlip_train.dataset import Manifest
 from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
 from mlip_train.files import write_atomically
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace, prepare_start
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
-from mlip_train.pacemaker.interim import discard_interim, resumable
-from mlip_train.pacemaker.metrics import read_metrics
+from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
+from mlip_train.pacemaker.metrics import place_on, read_metrics
 from mlip_train.pacemaker.outcome import collect_outcome, engine_versions
 from mlip_train.potential import Lineage, Potential, PotentialRecord, Start, TrainingHistory
 from mlip_train.splits import Split
@@ -46,11 +50,9 @@ class FitPlan(FrozenModel):
     generation: int
     identity: str  # SHA-256 of everything that determines the result
     start: Start
-    epochs: int  # to do now
-    parent_generation: int | None
-    parent_sha256: str | None
+    epochs: int  # to do now, per ladder step
+    parent_sha256: str | None  # of the potential that was current, whether or not the fit continues it
     dataset_hash: str
-    config_hash: str
     basis_hash: str
     n_train: int
     n_test: int
@@ -60,14 +62,23 @@ class FitPlan(FrozenModel):
         """The run's files."""
         return Campaign(self.campaign).generation(self.generation)
 
+    @property
+    def most_iterations(self) -> int:
+        """Iterations that the fit takes if nothing stops it early."""
+        basis = self.config.basis
+        if basis.ladder_step is None or self.start.kind == "previous":
+            return self.epochs
+        n_functions = basis.functions_per_element * len(self.config.elements)
+        return self.epochs * math.ceil(n_functions / basis.ladder_step)
+
 
 class FitRecord(FrozenModel):
     """A fit that ended well."""
 
     identity: str
-    iterations: int
-    left_out: int
-    seconds: float  # of the engine, from start to exit
+    start: Start
+    left_out: int  # structures that the weighting policy did not use
+    seconds: float  # of the engine in the last attempt, from start to exit
     return_code: int
     engine: dict[str, str]
 
@@ -76,7 +87,8 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
     """Write the run directory of a generation: data, start potential, input.yaml, resolved config.
 
     The fit continues an interrupted one if nothing that determines its result has changed, else the
-    current potential if the basis is the same, else it starts from zeros.
+    current potential if the basis is the same, else it starts from zeros. A fit that has ended well
+    before is not prepared again.
 
     Raises
     ------
@@ -84,34 +96,22 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
         When there is not a single training structure.
     """
     config, store, run = campaign.config, campaign.store, campaign.generation(generation)
-    run.root.mkdir(parents=True, exist_ok=True)
     n_train, n_test = store.count("train"), store.count("test")
     if n_train == 0:
         raise TrainingFailedError(f"{store.directory} holds no training structures; add more DFT results")
     parent = Potential.current(campaign)
     parent_sha256 = parent.record.files[parent.yaml.name] if parent else None
-    energies = store.manifest.reference_energies
-    native = render_input(config, energies, run.train_data, None, None, config.fit.max_epochs)
-    identity = _hash([_without_paths(native), store.manifest.dataset_hash, parent_sha256])
+    identity = _identity(config, store.manifest, parent_sha256)
     basis_hash = _hash(basis_section(config))
-
-    store.export(campaign.accumulated, "train")
-    _link_or_copy(campaign.accumulated, run.train_data)
-    if n_test:
-        store.export(run.test_data, "test")
-    start, climb = _choose_start(run, identity, parent, basis_hash)
-    epochs = max(config.fit.max_epochs - start.iterations_before, 1)
-    native = render_input(
-        config,
-        energies,
-        run.train_data,
-        run.test_data if n_test else None,
-        None if start.kind == "zeros" else run.start_potential,
-        epochs,
-        climb_from_start=climb,
-    )
-    write_input(run.input_yaml, native)
-    write_atomically(run.config_used, config.model_dump_json(indent=2) + "\n")
+    finished = finished_fit(run, identity)
+    if finished is not None:
+        start, epochs = finished.start, config.fit.max_epochs
+    else:
+        run.root.mkdir(parents=True, exist_ok=True)
+        start, interim = _choose_start(run, identity, parent, basis_hash)
+        epochs = _epochs_to_do(config, interim)
+        _write_data(campaign, run)
+        _write_input(config, store.manifest, run, start, interim, epochs)
     return FitPlan(
         campaign=campaign.root,
         config=config,
@@ -119,52 +119,101 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
         identity=identity,
         start=start,
         epochs=epochs,
-        parent_generation=parent.generation if parent else None,
         parent_sha256=parent_sha256,
         dataset_hash=store.manifest.dataset_hash,
-        config_hash=_hash(config.model_dump(mode="json")),
         basis_hash=basis_hash,
         n_train=n_train,
         n_test=n_test,
     )
 
 
+def _identity(config: CampaignConfig, manifest: Manifest, parent_sha256: str | None) -> str:
+    """Hash of what determines a fit's result; not of paths, or of what only changes its speed."""
+    native = render_input(config, manifest.reference_energies, Path(), None, None, config.fit.max_epochs)
+    backend = {key: value for key, value in native["backend"].items() if key == "evaluator"}
+    data = {key: value for key, value in native["data"].items() if key != "filename"}
+    return _hash([native | {"backend": backend, "data": data}, manifest.dataset_hash, parent_sha256])
+
+
 def _choose_start(
     run: GenerationDirectory, identity: str, parent: Potential | None, basis_hash: str
-) -> tuple[Start, bool]:
-    """Write the start potential, if any; say what it is and whether a ladder climbs on from it."""
+) -> tuple[Start, InterimRecord | None]:
+    """Write the start potential, if any; say what the fit began from and what it resumes from."""
+    if parent is None:
+        start = Start(kind="zeros", reason="there is no earlier potential")
+    elif parent.record.lineage.basis_hash != basis_hash:
+        start = Start(kind="zeros", reason=f"the basis is not that of generation {parent.generation} any more")
+    else:
+        start = Start(kind="previous", reason="it has the same basis", generation=parent.generation)
     interim = resumable(run, identity)
     if interim is not None:
         prepare_start(run.interim_potential, run.start_potential)
-        reason = f"resumes an interrupted fit after {interim.iterations} iterations"
-        return Start(kind="resumed", reason=reason, iterations_before=interim.iterations), not interim.complete
+        return start.model_copy(update={"resumed_after": interim.iterations}), interim
     discard_interim(run)
-    if parent is None:
-        return Start(kind="zeros", reason="there is no earlier potential"), False
-    if parent.record.lineage.basis_hash != basis_hash:
-        reason = f"the basis is not that of generation {parent.generation} any more"
-        return Start(kind="zeros", reason=reason), False
-    prepare_start(parent.yaml, run.start_potential)
-    return Start(kind="previous", reason=f"continues from generation {parent.generation}"), False
+    if parent is not None and start.kind == "previous":
+        prepare_start(parent.yaml, run.start_potential)
+    return start, None
 
 
-def finished_fit(plan: FitPlan) -> FitRecord | None:
+def _epochs_to_do(config: CampaignConfig, interim: InterimRecord | None) -> int:
+    """Epochs per ladder step; a resumed ladder gets all of them for the step that was interrupted."""
+    if interim is None or config.basis.ladder_step is not None:
+        return config.fit.max_epochs
+    return max(config.fit.max_epochs - interim.iterations, 1)
+
+
+def _write_data(campaign: Campaign, run: GenerationDirectory) -> None:
+    campaign.store.export(campaign.accumulated, "train")
+    _link_or_copy(campaign.accumulated, run.train_data)
+    if campaign.store.count("test"):
+        campaign.store.export(run.test_data, "test")
+
+
+def _write_input(
+    config: CampaignConfig,
+    manifest: Manifest,
+    run: GenerationDirectory,
+    start: Start,
+    interim: InterimRecord | None,
+    epochs: int,
+) -> None:
+    native = render_input(
+        config,
+        manifest.reference_energies,
+        run.train_data,
+        run.test_data if run.test_data.exists() else None,
+        None if start.kind == "zeros" and interim is None else run.start_potential,
+        epochs,
+        climb_from_start=interim is not None and not interim.complete,
+    )
+    write_input(run.input_yaml, native)
+    write_atomically(run.config_used, config.model_dump_json(indent=2) + "\n")
+
+
+def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
     """The record of this very fit if it has ended well before."""
-    run = plan.run
     if not all(f.exists() for f in (run.fit_record, run.fitted_potential, run.train_predictions)):
         return None
-    record = FitRecord.model_validate_json(run.fit_record.read_bytes())
-    return record if record.identity == plan.identity else None
+    try:
+        record = FitRecord.model_validate_json(run.fit_record.read_bytes())
+    except ValidationError:  # of another version of this program: the fit is done again
+        return None
+    return record if record.identity == identity else None
 
 
 def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     """Judge what the engine left and record it; see `collect_outcome` for the errors raised."""
     run = plan.run
     run.fit_record.unlink(missing_ok=True)
-    left_out = collect_outcome(run, return_code, may_leave_out=plan.config.fit.weighting.kind != "uniform")
+    try:
+        left_out = collect_outcome(run, return_code, may_leave_out=plan.config.fit.weighting.kind != "uniform")
+    except TrainingFailedError:
+        # Resuming from the same place would fail in the same way; the next attempt starts afresh.
+        discard_interim(run)
+        raise
     record = FitRecord(
         identity=plan.identity,
-        iterations=len(read_metrics(run.metrics)) - 1,
+        start=plan.start,
         left_out=left_out,
         seconds=seconds,
         return_code=return_code,
@@ -203,22 +252,23 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
     return Evaluation(train=train, test=errors_on("test"), trainer_disagreement=disagreement)
 
 
-def history_of(run: GenerationDirectory) -> TrainingHistory:
-    """The course of a fit, from the files the engine wrote."""
+def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHistory:
+    """The course of a fit's last attempt, from the files the engine wrote."""
     metrics, test = read_metrics(run.metrics), read_metrics(run.test_metrics)
-    test = test[test["iter_num"] < len(metrics)]  # the engine repeats its last test evaluation under a new number
+    rows = place_on(metrics, test)
     return TrainingHistory(
-        iteration=tuple(range(len(metrics))),
+        iteration=tuple(resumed_after + row for row in range(len(metrics))),
         loss=tuple(metrics["loss"].astype(float)),
         energy_rmse=tuple(1e3 * metrics["rmse_epa"].astype(float)),
         force_rmse=tuple(1e3 * metrics["rmse_f_comp"].astype(float)),
-        test_iteration=tuple(test["iter_num"].astype(int)),
-        test_loss=tuple(test["loss"].astype(float)),
+        test_iteration=tuple(resumed_after + row for row in rows if row is not None),
+        test_loss=tuple(float(loss) for row, loss in zip(rows, test["loss"], strict=True) if row is not None),
     )
 
 
 def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> PotentialRecord:
     """Everything a bundle says about itself; its files and date are filled in when it is published."""
+    continued = fit.start.kind == "previous"
     return PotentialRecord(
         generation=plan.generation,
         created=datetime.now(UTC),
@@ -227,17 +277,16 @@ def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potentia
         reference_energies=Campaign(plan.campaign).store.manifest.reference_energies,
         files={},
         lineage=Lineage(
-            parent_generation=plan.parent_generation,
-            parent_sha256=plan.parent_sha256,
-            start=plan.start,
+            start=fit.start,
+            parent_sha256=plan.parent_sha256 if continued else None,
             dataset_hash=plan.dataset_hash,
-            config_hash=plan.config_hash,
+            config_hash=_hash(plan.config.model_dump(mode="json")),
             basis_hash=plan.basis_hash,
             n_train=plan.n_train,
             n_test=plan.n_test,
             engine=fit.engine,
         ),
-        history=history_of(plan.run),
+        history=history_of(plan.run, fit.start.resumed_after),
         errors=evaluation,
         seconds={"engine": fit.seconds},
     )
@@ -245,10 +294,6 @@ def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potentia
 
 def _hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _without_paths(native: dict[str, Any]) -> dict[str, Any]:
-    return {**native, "data": {"reference_energy": native["data"]["reference_energy"]}}
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mlip_train.campaign import Campaign, GenerationDirectory
+from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign, GenerationDirectory
 from mlip_train.errors import CorruptFileError, InputError
 from mlip_train.evaluation import Evaluation
 from mlip_train.files import copy_atomically, sha256_of, write_atomically
@@ -21,17 +21,22 @@ __all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory"
 class Start(FrozenModel):
     """What a fit began from."""
 
-    kind: Literal["zeros", "previous", "resumed"]
+    kind: Literal["zeros", "previous"]
     reason: str
-    iterations_before: int = 0
+    generation: int | None = None  # the one that is continued, with kind previous
+    resumed_after: int = 0  # iterations done in attempts that were interrupted
+
+    def __str__(self) -> str:
+        began = f"continues generation {self.generation}" if self.kind == "previous" else "starts from zeros"
+        resumed = f"; resumed after {self.resumed_after} iterations" if self.resumed_after else ""
+        return f"{began} ({self.reason}){resumed}"
 
 
 class Lineage(FrozenModel):
     """Everything that determines a potential."""
 
-    parent_generation: int | None
-    parent_sha256: str | None
     start: Start
+    parent_sha256: str | None  # of the B-basis that was continued
     dataset_hash: str
     config_hash: str
     basis_hash: str
@@ -54,7 +59,7 @@ class TrainingHistory(FrozenModel):
 class PotentialRecord(FrozenModel):
     """The content of potential_gen_NN.json."""
 
-    format: int = 1
+    format: Literal[1] = 1
     generation: int
     created: datetime
     elements: tuple[str, ...]
@@ -108,7 +113,7 @@ class Potential(FrozenModel):
             generation = int(json.loads(campaign.current_pointer.read_bytes())["generation"])
         except (ValueError, KeyError, TypeError) as error:
             raise CorruptFileError(
-                f'{campaign.current_pointer} is not readable; write {{"generation": N}} of the newest good one'
+                f"{campaign.current_pointer} is not readable; remove it, and the next run writes it anew"
             ) from error
         return cls.load(campaign.bundle_record(generation))
 
@@ -147,10 +152,9 @@ def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecor
     record is removed by the next run, and a pointer left behind is moved on by it.
     """
     target = campaign.bundle_record(record.generation)
-    sources = {".yaml": run.fitted_potential, ".yace": run.exported_potential}
-    for suffix, source in sources.items():
-        copy_atomically(source, target.with_suffix(suffix))
-    files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in sources}
+    copy_atomically(run.fitted_potential, target.with_suffix(".yaml"))
+    copy_atomically(run.exported_potential, target.with_suffix(".yace"))
+    files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
     record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
     write_atomically(target, record.model_dump_json(indent=1) + "\n")
     campaign.move_current()

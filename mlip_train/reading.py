@@ -150,7 +150,9 @@ def _open(path: Path) -> IO[bytes]:
 
 def _says_converged(atoms: Atoms, found: bool | None) -> bool | None:
     stated = atoms.info.get("converged")
-    return found if stated is None else bool(stated)
+    if stated is None:
+        return found
+    return str(stated).strip().lower() not in {"false", "f", "no", "0", "0.0"}
 
 
 def _convergence(path: Path, n_frames: int) -> list[bool | None]:
@@ -163,8 +165,10 @@ def _convergence(path: Path, n_frames: int) -> list[bool | None]:
             flags = _marked_lines(path, "aborting loop because EDIFF is reached", "EDIFF was not reached")
         case "espresso-out":
             flags = _marked_lines(path, "convergence has been achieved", "convergence NOT achieved")
-    # Not one flag per frame: the file does not tell in a way that we know.
-    return list(flags) if len(flags) == n_frames else [None] * n_frames
+    if len(flags) == n_frames:
+        return list(flags)
+    # Which frame is meant cannot be told; one that failed makes all of them doubtful.
+    return [None if all(flags) else False] * n_frames
 
 
 def _vasprun_convergence(path: Path) -> list[bool]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
+import heapq
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -34,35 +34,36 @@ def assign_splits(
         Independent of the order of `new`: within a stratum the smallest hashes become test
         structures, and a hash is as good as a random number.
     """
-    quotas = _test_quotas(new, stored, fraction)
-    test: set[str] = set()
-    for stratum, quota in quotas.items():
-        test.update(sorted(identifier for identifier, s in new if s == stratum)[:quota])
+    by_stratum: dict[str, list[str]] = defaultdict(list)
+    for identifier, stratum in new:
+        by_stratum[stratum].append(identifier)
+    quotas = _test_quotas({stratum: len(members) for stratum, members in by_stratum.items()}, stored, fraction)
+    test = {identifier for s, quota in quotas.items() for identifier in sorted(by_stratum[s])[:quota]}
     return {identifier: "test" if identifier in test else "train" for identifier, _ in new}
 
 
 def _test_quotas(
-    new: Sequence[tuple[str, str]], stored: Mapping[tuple[str, Split], int], fraction: float
+    arriving: Mapping[str, int], stored: Mapping[tuple[str, Split], int], fraction: float
 ) -> dict[str, int]:
-    """How many new test structures each stratum gets, by the largest-remainder method."""
-    arriving = Counter(stratum for _, stratum in new)
-    already = {stratum: stored.get((stratum, "test"), 0) for stratum in arriving}
-    ideal = {
-        stratum: fraction * (count + already[stratum] + stored.get((stratum, "train"), 0))
-        for stratum, count in arriving.items()
-    }
-    # At most half of what arrives, so that a batch always has something to learn from.
-    most = {stratum: math.ceil(count / 2) for stratum, count in arriving.items()}
-    quotas = {s: min(max(math.floor(ideal[s]) - already[s], 0), most[s]) for s in arriving}
-    n_stored, n_stored_test = sum(stored.values()), sum(n for (_, split), n in stored.items() if split == "test")
-    total = n_stored + len(new)
-    wanted = round(fraction * total)
-    if fraction > 0 and total >= 2:
+    """How many new test structures each stratum gets: one after the other to where most are missing."""
+    n_new, n_stored = sum(arriving.values()), sum(stored.values())
+    wanted = round(fraction * (n_new + n_stored))
+    if fraction > 0 and n_new + n_stored >= 2:
         wanted = max(wanted, 1)  # without a single test structure nothing can be judged
-    missing = wanted - n_stored_test - sum(quotas.values())
-    by_remainder = sorted(arriving, key=lambda s: (quotas[s] + already[s] - ideal[s], s))
-    for stratum in by_remainder:
-        if missing > 0 and quotas[stratum] < most[stratum] and len(new) > 1:
-            quotas[stratum] += 1
-            missing -= 1
+    missing = wanted - sum(count for (_, split), count in stored.items() if split == "test")
+    # At most half of what arrives, so that a batch always has something to learn from.
+    missing = min(missing, n_new // 2)
+
+    quotas = dict.fromkeys(arriving, 0)
+    queue = []
+    for stratum, count in arriving.items():
+        train, test = stored.get((stratum, "train"), 0), stored.get((stratum, "test"), 0)
+        queue.append((test - fraction * (train + test + count), stratum))
+    heapq.heapify(queue)
+    while missing > 0 and queue:
+        surplus, stratum = heapq.heappop(queue)
+        quotas[stratum] += 1
+        missing -= 1
+        if quotas[stratum] < arriving[stratum]:
+            heapq.heappush(queue, (surplus + 1, stratum))
     return quotas

@@ -41,16 +41,17 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 UNSPECIFIED = "unspecified"
+GEOMETRY_RESOLUTION = 1e-4  # Å; well below any displacement that changes an energy noticeably
 
 
 class FrameRules(FrozenModel):
-    """What a frame must satisfy; None leaves that check out."""
+    """What a frame must satisfy."""
 
-    elements: tuple[str, ...] | None = None
-    cutoff: float = 5.5  # Å; an atom without a neighbour inside makes the engine drop the structure
-    min_distance: float = 0.5  # Å
-    max_force: float = 100.0  # eV/Å
-    use_isolated_atoms: bool = False
+    elements: tuple[str, ...] | None  # None: any
+    cutoff: float  # Å; an atom without a neighbour inside makes the engine drop the structure
+    min_distance: float  # Å
+    max_force: float  # eV/Å
+    use_isolated_atoms: bool  # as reference energies, not as structures
 
 
 class Refusal(FrozenModel):
@@ -88,12 +89,16 @@ class Structure:
 
     @cached_property
     def structure_id(self) -> str:
-        """SHA-256 of the geometry: two results for one geometry share it, whatever their labels."""
-        digest = hashlib.sha256()
+        """SHA-256 of the geometry: two results for one geometry share it, whatever their labels.
+
+        Lengths are rounded to `GEOMETRY_RESOLUTION`, so that a file written with eight digits is
+        recognised beside its full-precision original.
+        """
+        digest = hashlib.sha256(b"geometry 1")  # to be counted up when anything below changes
         digest.update(np.ascontiguousarray(self.numbers, dtype="<i4").tobytes())
         for array in (self.positions, self.cell):
-            # adding 0.0 turns -0.0 into 0.0, which would hash differently
-            digest.update(np.ascontiguousarray(array + 0.0, dtype="<f8").tobytes())
+            steps = np.rint(array / GEOMETRY_RESOLUTION)
+            digest.update(np.ascontiguousarray(steps + 0.0, dtype="<f8").tobytes())  # + 0.0: no -0.0
         digest.update(np.ascontiguousarray(self.pbc, dtype="?").tobytes())
         return digest.hexdigest()
 

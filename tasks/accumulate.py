@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import task
 from prefect.logging import get_run_logger
 
-from mlip_train.accumulation import Accumulation, list_refusals
+from mlip_train.accumulation import Accumulation
 from mlip_train.accumulation import accumulate as accumulate_batch
 from mlip_train.campaign import Campaign
 from mlip_train.staging import stage_dft_results
@@ -23,6 +23,6 @@ def accumulate(campaign: Path, data: list[str]) -> Accumulation:
     summary = accumulate_batch(Campaign(campaign), data)
     logger.info("Dataset: %s", summary)
     if summary.n_refused:
-        logger.warning("Put into quarantine:\n%s", list_refusals(summary.refusals, summary.n_refused))
+        logger.warning("Put into quarantine:\n%s", summary.list_refusals())
     report_dataset(Campaign(campaign))
     return summary

@@ -3,23 +3,72 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+import httpx
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
 
 from mlip_train.campaign import Campaign
 from mlip_train.evaluation import Errors, Evaluation
 from mlip_train.generation import FitPlan
 from mlip_train.potential import Potential
 
-__all__ = ["artifact_key", "report_dataset", "report_errors", "report_loss_curve", "report_potential"]
+__all__ = [
+    "ProgressReport",
+    "artifact_key",
+    "report_dataset",
+    "report_errors",
+    "report_loss_curve",
+    "report_potential",
+]
 
 
 def artifact_key(campaign: Path, what: str) -> str:
-    """A key of lower-case letters, digits and dashes, which is all that Prefect takes."""
+    """A key of lower-case letters, digits and dashes, which is all that Prefect takes.
+
+    Two campaigns may have the same name, so a few digits of the path's hash stand in it too.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", campaign.name.lower()).strip("-")
-    return f"{slug or 'campaign'}-{what}"
+    place = hashlib.sha256(str(campaign).encode()).hexdigest()[:4]
+    return f"{slug or 'campaign'}-{place}-{what}"
+
+
+@contextmanager
+def _never_in_the_way() -> Iterator[None]:
+    """Let a run go on when Prefect cannot be reached: what it trains matters more than the report."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        get_run_logger().warning("Prefect did not take a report (%s); the run goes on", type(error).__name__)
+
+
+class ProgressReport:
+    """The progress artifact of a training."""
+
+    def __init__(self, plan: FitPlan) -> None:
+        self._plan = plan
+        self._artifact: UUID | None = None
+
+    def update(self, percent: float, description: str) -> None:
+        """Create the artifact, or move it on."""
+        with _never_in_the_way():
+            if self._artifact is None:
+                key = artifact_key(self._plan.campaign, "training")
+                self._artifact = create_progress_artifact(percent, key=key, description=description)
+            else:
+                update_progress_artifact(self._artifact, progress=percent, description=description)
 
 
 def report_dataset(campaign: Campaign) -> None:
@@ -38,7 +87,8 @@ def report_dataset(campaign: Campaign) -> None:
         )
     if rows:
         key = artifact_key(campaign.root, "dataset")
-        create_table_artifact(rows, key=key, description="Structures in the dataset, per generation")
+        with _never_in_the_way():
+            create_table_artifact(rows, key=key, description="Structures in the dataset, per generation")
 
 
 def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
@@ -49,35 +99,36 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
             continue
         rows.append(_error_row(split, "all", errors.overall))
         rows += [_error_row(split, name, of_type) for name, of_type in errors.by_config_type.items()]
-    create_table_artifact(
-        rows,
-        key=artifact_key(plan.campaign, "errors"),
-        description=f"Errors of generation {plan.generation} against DFT, from the exported file",
-    )
+    with _never_in_the_way():
+        create_table_artifact(
+            rows,
+            key=artifact_key(plan.campaign, "errors"),
+            description=f"Errors of generation {plan.generation} against DFT, from the exported file",
+        )
 
 
 def report_loss_curve(plan: FitPlan) -> None:
     """The picture of the loss, embedded: Prefect serves no local files."""
     picture = base64.b64encode(plan.run.loss_curve.read_bytes()).decode()
-    create_markdown_artifact(
-        f"![loss of generation {plan.generation}](data:image/png;base64,{picture})",
-        key=artifact_key(plan.campaign, "loss-curve"),
-        description=f"Loss of generation {plan.generation} over the iterations",
-    )
+    with _never_in_the_way():
+        create_markdown_artifact(
+            f"![loss of generation {plan.generation}](data:image/png;base64,{picture})",
+            key=artifact_key(plan.campaign, "loss-curve"),
+            description=f"Loss of generation {plan.generation} over the iterations",
+        )
 
 
 def report_potential(campaign: Campaign, potential: Potential) -> None:
     """Where the potential is and how to use it."""
     elements = " ".join(potential.record.elements)
-    create_markdown_artifact(
-        f"""\
+    text = f"""\
 # {campaign.name}: generation {potential.generation}
 
 **{potential.yace}**
 
 {potential.errors}
 
-Start: {potential.record.lineage.start.reason}. Trained on {potential.record.lineage.n_train} structures.
+The fit {potential.record.lineage.start}. Trained on {potential.record.lineage.n_train} structures.
 
 ASE:
 ```python
@@ -89,10 +140,13 @@ LAMMPS:
 pair_style pace
 pair_coeff * * {potential.yace} {elements}
 ```
-""",
-        key=artifact_key(campaign.root, "potential"),
-        description=f"Potential of generation {potential.generation}",
-    )
+"""
+    with _never_in_the_way():
+        create_markdown_artifact(
+            text,
+            key=artifact_key(campaign.root, "potential"),
+            description=f"Potential of generation {potential.generation}",
+        )
 
 
 def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | int]:

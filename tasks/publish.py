@@ -21,9 +21,9 @@ def publish(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potential:
     """Publish the bundle and make it the campaign's current potential."""
     campaign = Campaign(plan.campaign)
     record = record_of(plan, fit, evaluation)
-    draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)
     potential = publish_bundle(campaign, plan.run, record)
     get_run_logger().info("Published %s", potential.yace)
+    draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)
     report_loss_curve(plan)
     report_potential(campaign, potential)
     return potential

@@ -19,6 +19,6 @@ def render(campaign: Path, generation: int) -> FitPlan:
     plan = plan_fit(Campaign(campaign), generation)
     get_run_logger().info(
         "Generation %d: %d training and %d test structures, %d epochs; %s. Run directory: %s",
-        generation, plan.n_train, plan.n_test, plan.epochs, plan.start.reason, plan.run.root,
+        generation, plan.n_train, plan.n_test, plan.epochs, plan.start, plan.run.root,
     )  # fmt: skip
     return plan

@@ -26,8 +26,8 @@ def find_engine(command: Sequence[str]) -> list[str]:
     found = beside or shutil.which(program)
     if found is None:
         raise EngineNotFoundError(
-            f"engine.command: {program!r} was not found beside {sys.executable} nor on the PATH; install "
-            "it with: pip install python-ace==0.4.0rc1 tensorpotential==0.6.2.1, or give its full path"
+            f"engine.command: {program!r} was not found beside {sys.executable} nor on the PATH; run "
+            "`make install` in the project, or give its full path"
         )
     return [str(Path(found).absolute()), *arguments]
 

@@ -6,15 +6,15 @@ a kill may leave it empty. A copy counts once it was read back whole.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
+from pydantic import ValidationError
 
 from mlip_train.campaign import GenerationDirectory
 from mlip_train.errors import EngineError
-from mlip_train.files import write_atomically
+from mlip_train.files import atomic_path, write_atomically
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import load_bbasis
+from mlip_train.pacemaker.scratch import EngineScratch
 
 __all__ = ["InterimRecord", "discard_interim", "keep_interim", "resumable"]
 
@@ -28,36 +28,28 @@ class InterimRecord(FrozenModel):
     complete: bool  # has all functions; false while a ladder still adds some
 
 
+class _TornError(EngineError):
+    """The interim file was caught in the middle of a rewrite."""
+
+
 def keep_interim(
     run: GenerationDirectory, identity: str, metrics: pd.DataFrame, iterations_before: int
 ) -> InterimRecord | None:
     """Copy the engine's interim potential if it is new, whole and finite; return what was kept."""
-    source = _newest_interim(run.scratch)
-    if source is None or len(metrics) < 2 or not pd.notna(metrics["loss"].iloc[-1]):
+    if len(metrics) < 2 or not pd.notna(metrics["loss"].iloc[-1]):
         return None
     iterations = iterations_before + len(metrics) - 1
     known = resumable(run, identity)
     if known is not None and known.iterations >= iterations:
         return None
-    candidate = run.root / ".interim_candidate.yaml"
-    candidate.write_bytes(source.read_bytes())
     try:
-        n_functions = load_bbasis(candidate).total_number_of_functions
-        n_target = load_bbasis(run.scratch / "target_potential.yaml").total_number_of_functions
+        complete = _copy_whole(run, n_functions=int(metrics["nfuncs"].iloc[-1]))
     except EngineError:
-        return None  # caught in the middle of a rewrite; the next look will find it whole
-    if n_functions != int(metrics["nfuncs"].iloc[-1]):
-        return None
+        return None  # torn; the next look will find it whole
     record = InterimRecord(
-        identity=identity,
-        iterations=iterations,
-        loss=float(metrics["loss"].iloc[-1]),
-        complete=n_functions == n_target,
+        identity=identity, iterations=iterations, loss=float(metrics["loss"].iloc[-1]), complete=complete
     )
-    # Record first: a crash in between resumes from a slightly older potential, never from a torn one.
     write_atomically(run.interim_record, record.model_dump_json() + "\n")
-    write_atomically(run.interim_potential, candidate.read_bytes())
-    candidate.unlink()
     return record
 
 
@@ -65,7 +57,10 @@ def resumable(run: GenerationDirectory, identity: str) -> InterimRecord | None:
     """The record of a kept interim potential of this very fit, if there is one."""
     if not (run.interim_record.exists() and run.interim_potential.exists()):
         return None
-    record = InterimRecord.model_validate_json(run.interim_record.read_bytes())
+    try:
+        record = InterimRecord.model_validate_json(run.interim_record.read_bytes())
+    except ValidationError:  # of another version of this program: that fit starts over
+        return None
     return record if record.identity == identity else None
 
 
@@ -75,6 +70,15 @@ def discard_interim(run: GenerationDirectory) -> None:
     run.interim_potential.unlink(missing_ok=True)
 
 
-def _newest_interim(scratch: Path) -> Path | None:
-    found = [p for p in scratch.glob("interim_potential_*.yaml") if p.stat().st_size > 0]
-    return max(found, key=lambda p: p.stat().st_mtime, default=None)
+def _copy_whole(run: GenerationDirectory, n_functions: int) -> bool:
+    """Copy the interim potential, read the copy back, and say whether it has all functions."""
+    scratch = EngineScratch(run.scratch)
+    source = scratch.newest_interim()
+    if source is None:
+        raise _TornError(f"{run.scratch} holds no interim potential")
+    with atomic_path(run.interim_potential) as candidate:
+        candidate.write_bytes(source.read_bytes())
+        found = load_bbasis(candidate).total_number_of_functions
+        if found != n_functions:
+            raise _TornError(f"{source} holds {found} of {n_functions} functions")
+    return bool(found == load_bbasis(scratch.target_potential).total_number_of_functions)

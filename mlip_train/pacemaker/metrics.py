@@ -10,15 +10,14 @@ from typing import Final
 
 import pandas as pd
 
-from mlip_train.model import FrozenModel
+__all__ = ["FitProgress", "ProgressClock", "place_on", "read_metrics"]
 
-__all__ = ["FitProgress", "ProgressClock", "read_metrics"]
-
-_COLUMNS: Final = ["iter_num", "loss", "rmse_epa", "rmse_f_comp", "nfuncs"]
+_COLUMNS: Final = ["ladder_step", "cycle_step", "iter_num", "loss", "rmse_epa", "rmse_f_comp", "nfuncs"]
 
 
-class FitProgress(FrozenModel):
-    """How far a running fit has come."""
+@dataclass(frozen=True)
+class FitProgress:
+    """How far a running fit has come; the loss is NaN when the engine says so."""
 
     iteration: int
     max_epochs: int
@@ -69,6 +68,17 @@ def read_metrics(path: Path) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(complete), sep=r"\s+")
 
 
+def place_on(metrics: pd.DataFrame, test_metrics: pd.DataFrame) -> list[int | None]:
+    """Row of `metrics` that each row of `test_metrics` belongs to; None where there is no such row.
+
+    The engine counts anew with every ladder step and cycle, and repeats its last test evaluation
+    under a number that no iteration has.
+    """
+    stages = ["ladder_step", "cycle_step", "iter_num"]
+    rows = {key: row for row, key in enumerate(metrics[stages].itertuples(index=False, name=None))}
+    return [rows.get(key) for key in test_metrics[stages].itertuples(index=False, name=None)]
+
+
 @dataclass
 class ProgressClock:
     """Turns the rows of a growing metrics file into progress with a pace."""
@@ -86,7 +96,7 @@ class ProgressClock:
         if self._first is None:
             self._first = (iteration, now)
         done = iteration - self._first[0]
-        return FitProgress.model_construct(  # the engine may report a loss of NaN
+        return FitProgress(
             iteration=iteration,
             max_epochs=self.max_epochs,
             loss=float(last["loss"]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -15,10 +14,10 @@ from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterrup
 from mlip_train.files import copy_atomically
 from mlip_train.pacemaker.bbasis import coefficients_of
 from mlip_train.pacemaker.metrics import read_metrics
+from mlip_train.pacemaker.scratch import EngineScratch
 
-__all__ = ["collect_outcome", "log_tail"]
+__all__ = ["collect_outcome", "engine_versions", "log_tail"]
 
-_OUTPUT, _TARGET = "output_potential.yaml", "target_potential.yaml"
 _LOG_LINES = 15
 
 
@@ -54,7 +53,8 @@ def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out
             + f"; run the same command again to resume.\nEnd of {run.log}:\n{log_tail(run.log)}"
         )
     left_out = _count_left_out(run)
-    problems = [*_wrong_metrics(run.scratch / "metrics.txt"), *_wrong_potential(run.scratch)]
+    scratch = EngineScratch(run.scratch)
+    problems = [*_wrong_metrics(scratch.metrics), *_wrong_potential(scratch)]
     if left_out is None:
         problems.append("it wrote no predictions for its training set")
     elif left_out and not may_leave_out:
@@ -94,12 +94,12 @@ def _wrong_metrics(path: Path) -> list[str]:
     return []
 
 
-def _wrong_potential(scratch: Path) -> list[str]:
-    output = scratch / _OUTPUT
+def _wrong_potential(scratch: EngineScratch) -> list[str]:
+    output = scratch.output_potential
     if not output.exists():
-        return [f"it wrote no {_OUTPUT}"]
+        return [f"it wrote no {output.name}"]
     try:
-        fitted, before = coefficients_of(output), coefficients_of(scratch / _TARGET)
+        fitted, before = coefficients_of(output), coefficients_of(scratch.target_potential)
     except EngineError as error:
         return [str(error)]
     if fitted.shape == before.shape and np.array_equal(fitted, before):
@@ -108,7 +108,7 @@ def _wrong_potential(scratch: Path) -> list[str]:
 
 
 def _count_left_out(run: GenerationDirectory) -> int | None:
-    predictions = run.scratch / "train_pred.pckl.gzip"
+    predictions = EngineScratch(run.scratch).train_predictions
     if not predictions.exists():
         return None
     asked = pd.read_pickle(run.train_data, compression="gzip")
@@ -120,21 +120,12 @@ def _count_left_out(run: GenerationDirectory) -> int | None:
 
 
 def _keep(run: GenerationDirectory) -> None:
-    for name, target in {
-        "metrics.txt": run.metrics,
-        "test_metrics.txt": run.test_metrics,
-        "train_pred.pckl.gzip": run.train_predictions,
-        _OUTPUT: run.fitted_potential,
-    }.items():
-        if (run.scratch / name).exists():
-            copy_atomically(run.scratch / name, target)
-
-
-def renew_scratch(run: GenerationDirectory) -> None:
-    """Give the engine an empty directory: it appends to logs and reads what it finds."""
-    if run.scratch.exists():
-        shutil.rmtree(run.scratch)
-    run.scratch.mkdir(parents=True)
+    scratch = EngineScratch(run.scratch)
+    copy_atomically(scratch.metrics, run.metrics)
+    if scratch.test_metrics.exists():
+        copy_atomically(scratch.test_metrics, run.test_metrics)
+    copy_atomically(scratch.train_predictions, run.train_predictions)
+    copy_atomically(scratch.output_potential, run.fitted_potential)
 
 
 def engine_versions(potential: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mlip_train.errors import (
     TrainingFailedError,
     TrainingInterruptedError,
 )
+from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
@@ -83,11 +85,14 @@ def test_the_states_tell_what_happened(make_campaign: MakeCampaign, write_batch:
             )
         }
     assert names == ["my silicon generation 1", "my silicon skipped"]
-    assert set(keys) == {
-        f"my-silicon-{what}" for what in ("dataset", "training", "errors", "loss-curve", "potential")
+    expected = {
+        what: artifact_key(campaign.root, what)
+        for what in ("dataset", "training", "errors", "loss-curve", "potential")
     }
-    assert "data:image/png;base64," in str(keys["my-silicon-loss-curve"].data)
-    assert str(campaign.potentials / "potential_gen_01.yace") in str(keys["my-silicon-potential"].data)
+    assert set(keys) == set(expected.values())
+    assert all(re.fullmatch(r"my-silicon-[0-9a-f]{4}-[a-z-]+", key) for key in keys)
+    assert "data:image/png;base64," in str(keys[expected["loss-curve"]].data)
+    assert str(campaign.potentials / "potential_gen_01.yace") in str(keys[expected["potential"]].data)
 
 
 def test_a_published_bundle_is_complete_and_verifiable(
@@ -183,9 +188,10 @@ def test_a_killed_fit_resumes_from_its_newest_good_potential(
 
     assert result.potential is not None
     start = result.potential.record.lineage.start
-    assert start.kind == "resumed"
-    assert start.iterations_before == interim["iterations"]
-    assert result.potential.record.history.iteration[-1] == 8 - interim["iterations"]
+    assert start.kind == "zeros"
+    assert start.resumed_after == interim["iterations"]
+    assert result.potential.record.history.iteration[0] == interim["iterations"]
+    assert result.potential.record.history.iteration[-1] == 8
     assert result.potential.record.history.loss[0] == pytest.approx(interim["loss"], rel=1e-6)
 
 

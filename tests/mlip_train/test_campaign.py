@@ -36,9 +36,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def add_data(campaign: Campaign, generation: int, atoms: Atoms) -> None:
-    structure = check_frame(atoms, FrameRules(), "batch.extxyz", 0)
+    structure = check_frame(atoms, campaign.frame_rules(), "batch.extxyz", 0)
     assert isinstance(structure, Structure)
-    campaign.store.append([structure], {structure.structure_id: "train"}, generation, {"Si": -1.5})
+    campaign.store.append([structure], {structure.structure_id: "train"}, generation, {"Si": -1.5}, 5.5)
 
 
 def publish(campaign: Campaign, generation: int) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
+from mlip_train.pacemaker.metrics import ProgressClock, place_on, read_metrics
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 ROW = "0           0          0        0.5 0.0123 0.456 60\n"
@@ -47,3 +47,15 @@ def test_progress_has_units_of_people_and_an_estimated_end(
 def test_a_loss_that_is_not_a_number_can_be_reported(tmp_path: Path) -> None:
     (tmp_path / "metrics.txt").write_text(HEADER + "0 0 0 nan nan nan 60\n")
     assert "loss nan" in str(ProgressClock(5).progress(read_metrics(tmp_path / "metrics.txt")))
+
+
+def test_test_rows_find_their_place_in_a_ladder(tmp_path: Path) -> None:
+    rows = [(step, 0, number) for step in (0, 1) for number in range(3)]
+    for name, keys in {
+        "metrics.txt": rows,
+        "test_metrics.txt": [(0, 0, 0), (0, 0, 3), (1, 0, 0), (1, 0, 2)],
+    }.items():
+        lines = "".join(f"{a} {b} {c} 0.5 0.1 0.4 60\n" for a, b, c in keys)
+        (tmp_path / name).write_text(HEADER + lines)
+    placed = place_on(read_metrics(tmp_path / "metrics.txt"), read_metrics(tmp_path / "test_metrics.txt"))
+    assert placed == [0, None, 3, 5]
