@@ -39,7 +39,6 @@ def test_a_campaign_from_init_to_evaluate(
     for told in (
         "6 new structures",
         "Generation 1",
-        "iteration",
         "Trained 8 iterations",
         "Published",
         "in Prefect",

@@ -68,15 +68,17 @@ def _fit(basis: BBasisConfiguration, data: pd.DataFrame, native: dict) -> BBasis
     Path("test_metrics.txt").write_text(HEADER)
     for iteration in range(native["fit"]["maxiter"] + 1):
         if iteration:
-            candidate = basis.copy()
-            coefficients = np.array(candidate.get_all_coeffs())
+            coefficients = np.array(basis.get_all_coeffs())
             n_functions = basis.total_number_of_functions * basis.funcspecs_blocks[0].ndensityi
             step = np.zeros_like(coefficients)
-            step[-n_functions:] = random.normal(0, 0.02, n_functions)
-            candidate.set_all_coeffs(list(coefficients + step))
-            errors = _errors(candidate, data, kappa)
-            if errors[0] < best[0] or iteration == 1:
-                basis, best = candidate, errors
+            step[-n_functions:] = random.normal(0, 0.005, n_functions)
+            for sign in (1, -1):  # one of the two goes downhill
+                candidate = basis.copy()
+                candidate.set_all_coeffs(list(coefficients + sign * step))
+                errors = _errors(candidate, data, kappa)
+                if errors[0] < best[0]:
+                    basis, best = candidate, errors
+                    break
         loss, energy, force = best if FAILS != "nan_loss" else (float("nan"),) * 3
         metrics.write(f"0 0 {iteration} {loss!r} {energy!r} {force!r} {basis.total_number_of_functions}\n")
         basis.save("interim_potential_0.yaml")
