@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 import typer
 from rich.console import Console
 
@@ -52,11 +56,19 @@ def _errors_become_exit_codes(as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except MlipTrainError as error:
-        if as_json:
-            _print_json({"status": "failed", "error": type(error).__name__, "message": str(error)})
-        console.print("[bold red]Error:[/] ", end="")
-        console.print(str(error), markup=False, highlight=False)
+        _report(error, str(error), as_json)
         raise typer.Exit(error.exit_code) from error
+    except (OSError, httpx.HTTPError) as error:
+        what = f"{type(error).__name__}: {error}. What was done so far is kept; mend it and run the same again"
+        _report(error, what, as_json)
+        raise typer.Exit(1) from error
+
+
+def _report(error: Exception, message: str, as_json: bool) -> None:
+    if as_json:
+        _print_json({"status": "failed", "error": type(error).__name__, "message": message})
+    console.print("[bold red]Error:[/] ", end="")
+    console.print(message, markup=False, highlight=False)
 
 
 @contextmanager
@@ -64,7 +76,7 @@ def _interruption_is_explained() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        console.print("Stopped. What was learned so far is kept: the same command resumes the fit.")
+        console.print("Stopped. The same command goes on where the newest interim potential was kept.")
         raise
 
 
@@ -78,8 +90,13 @@ def init(
     with _errors_become_exit_codes():
         symbols = [symbol for group in elements for symbol in group.replace(",", " ").split()]
         made = Campaign.create(campaign, campaign_yaml(symbols, preset))
-        console.print(f"Made {made.root}. Look at {made.config_file.name} in it, then:", highlight=False)
-        console.print(f"  mlip-train run {campaign} DATA...", highlight=False, markup=False)
+        program = "mlip-train" if shutil.which("mlip-train") else sys.argv[0]
+        console.print(
+            f"Made {made.root}. Look at {made.config_file.name} in it, then:\n"
+            f"  {program} run {shlex.quote(str(campaign))} DATA...",
+            highlight=False,
+            markup=False,
+        )
 
 
 @app.command()
@@ -111,13 +128,13 @@ def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = Fa
         from flows.train_generation import train_generation
 
         show_flow_messages(console)
+        console.print("Connecting to Prefect (a local server takes some 15 s to start) ...")
         with prefect_api():
             # absolute, because the run may be repeated from elsewhere; a pattern stays a pattern
             sources = [os.path.abspath(Path(source).expanduser()) for source in data]  # noqa: PTH100
             with _interruption_is_explained(), follow_training(here, console):
                 state = train_generation(here.root, sources, return_state=True)
             page = url_for("flow-run", obj_id=state.state_details.flow_run_id)
-        console.print(f"This run in Prefect: {page}", highlight=False)
         result = state.result()
         if as_json:
             _print_json({**tables.result_summary(result), "flow_run": page})
@@ -163,11 +180,13 @@ def evaluate(
 
 def _errors_on(campaign: Campaign, potential: Potential, data: list[str]) -> tuple[SplitErrors, str]:
     if data:
-        batch = read_batch(data, campaign.frame_rules())
+        elements = tuple(potential.record.reference_energies)
+        batch = read_batch(data, campaign.frame_rules().model_copy(update={"elements": elements}))
         if batch.refusals:
             console.print("Left out:\n" + list_refusals(batch.refusals), markup=False)
         structures, what = iter(batch.structures), ", ".join(data)
     else:
+        campaign.store.verify()
         structures = (stored.structure for stored in campaign.store.iterate("test"))
         what = "the fixed test set"
     errors = evaluate_potential(potential.yace, structures, potential.record.reference_energies)
@@ -194,7 +213,7 @@ def schema() -> None:
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2, default=str))
+    typer.echo(json.dumps(content, indent=2, default=str, ensure_ascii=False))
 
 
 if __name__ == "__main__":

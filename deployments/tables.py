@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from mlip_train.campaign import Campaign
@@ -55,7 +56,7 @@ def overview(campaign: Campaign) -> dict[str, Any]:
                 "new_test": shard.structures.get("test", 0),
                 "state": "published" if potential else "not finished",
                 "start": potential.record.lineage.start.kind if potential else None,
-                "epochs": potential.record.history.iteration[-1] if potential else None,
+                "iterations": potential.record.history.iteration[-1] if potential else None,
                 "engine_seconds": potential.record.seconds["engine"] if potential else None,
                 "errors": potential.errors.model_dump() if potential else None,
             }
@@ -76,9 +77,9 @@ def overview(campaign: Campaign) -> dict[str, Any]:
 def generations_table(name: str, facts: dict[str, Any]) -> Table:
     """One line per generation."""
     table = _table(f"Campaign {name}: {', '.join(facts['elements'])}")
-    for header in ("gen.", "new\ntrain", "new\ntest", "start", "epochs", "time"):
+    for header in ("gen.", "new\ntrain", "new\ntest", "start", "iter.", "time"):
         table.add_column(header, justify="right")
-    for header in ("energy MAE\n(meV/atom)", "force MAE\n(meV/Å)", "state"):
+    for header in ("tested\non", "energy RMSE\n(meV/atom)", "force RMSE\n(meV/Å)", "state"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in facts["generations"]:
         errors = (row["errors"] or {}).get("test") or (row["errors"] or {}).get("train")
@@ -88,13 +89,17 @@ def generations_table(name: str, facts: dict[str, Any]) -> Table:
             str(row["new_train"]),
             str(row["new_test"]),
             row["start"] or "",
-            "" if row["epochs"] is None else str(row["epochs"]),
+            "" if row["iterations"] is None else str(row["iterations"]),
             "" if row["engine_seconds"] is None else f"{row['engine_seconds']:.0f} s",
-            "" if overall is None else f"{overall['energy_mae']:.1f}",
-            "" if overall is None else f"{overall['force_mae']:.0f}",
+            "" if overall is None else str(overall["n_structures"]),
+            "" if overall is None else f"{overall['energy_rmse']:.1f}",
+            "" if overall is None else f"{overall['force_rmse']:.0f}",
             row["state"],
         )
-    table.caption = "Errors are against DFT on the fixed test set (the training set where there is none)."
+    table.caption = (
+        "Errors are against DFT on the test structures known at the time (the training set where there are "
+        "none). `mlip-train evaluate` compares on any data."
+    )
     table.caption_justify = "left"
     return table
 
@@ -115,16 +120,24 @@ def errors_table(title: str, errors: SplitErrors) -> Table:
     """Errors overall and per config type."""
     table = _table(title)
     table.add_column("config type")
-    for header in ("count", "energy RMSE\nmeV/atom", "MAE\nmeV/atom", "force RMSE\nmeV/Å", "MAE\nmeV/Å",
-                   "stress RMSE\nGPa"):  # fmt: skip
+    table.add_column("count", justify="right")
+    energy, force = "energy {}\nmeV/atom", "force {}\nmeV/Å"
+    headers = [quantity.format(kind) for quantity in (energy, force) for kind in ("RMSE", "MAE")]
+    for header in (*headers, "stress RMSE\nGPa"):
         table.add_column(header, justify="right", no_wrap=True)
     for name, of_type in {**errors.by_config_type, "all": errors.overall}.items():
-        table.add_row(name, *_cells(of_type), style="bold" if name == "all" else None)
+        table.add_row(escape(name), *_cells(of_type), style="bold" if name == "all" else None)
     return table
 
 
 def _table(title: str | None = None) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    return Table(
+        title=escape(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _cells(errors: Errors) -> list[str]:
@@ -148,7 +161,7 @@ def batch_table(batch: Batch) -> Table:
     for header in ("usable", "isolated atoms", "refused"):
         table.add_column(header, justify="right")
     for source in dict.fromkeys([*good, *isolated, *refused]):
-        table.add_row(source, str(good[source]), str(isolated[source]), str(refused[source]))
+        table.add_row(escape(source), str(good[source]), str(isolated[source]), str(refused[source]))
     return table
 
 
@@ -159,5 +172,6 @@ def findings_table(findings: list[Finding]) -> Table:
         table.add_column(header, overflow="fold")
     for finding in findings:
         mark = "[green]ok[/]" if finding.good else "[red]no[/]"
-        table.add_row(mark, finding.what, finding.found, "" if finding.good else finding.remedy)
+        remedy = "" if finding.good else finding.remedy
+        table.add_row(mark, finding.what, escape(finding.found), escape(remedy))
     return table

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from mlip_train.campaign import Campaign, GenerationDirectory
+from mlip_train.campaign import Campaign
+from mlip_train.generation import FitPlan
 from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
 
@@ -80,16 +80,14 @@ def _watch(campaign: Campaign, bar: Progress, ended: threading.Event) -> None:
             continue
         run = campaign.generation(generation)
         if shown is None:
-            clock = ProgressClock(_epochs_of(run))
-            shown = bar.add_task(f"Generation {generation}", total=clock.max_epochs, detail="starting the engine")
+            plan = FitPlan.model_validate_json(run.plan.read_bytes())
+            clock = ProgressClock(plan.most_iterations, plan.start.resumed_after)
+            shown = bar.add_task(
+                f"Generation {generation}", total=plan.most_iterations, detail="starting the engine"
+            )
         if (progress := clock.progress(read_metrics(EngineScratch(run.scratch).metrics))) is not None:
             bar.update(shown, completed=progress.iteration, detail=progress.brief())
 
 
 def _is_newer(directory: Path, moment: float) -> bool:
     return directory.exists() and directory.stat().st_mtime >= moment
-
-
-def _epochs_of(run: GenerationDirectory) -> int:
-    """Epochs that the engine was asked for, which are fewer when a fit is resumed."""
-    return int(yaml.safe_load(run.input_yaml.read_text())["fit"]["maxiter"])

@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed, State
+from prefect.utilities.urls import url_for
 
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
@@ -23,6 +24,12 @@ from tasks.render import render
 from tasks.train import train
 
 __all__ = ["GenerationResult", "train_generation"]
+
+
+_TEMPORARY_SERVER = (
+    "Prefect started a temporary server, which loses task runs. Start one that stays with `make serve` and set "
+    "PREFECT_API_URL to the address it prints, with /api behind it"
+)
 
 
 class GenerationResult(FrozenModel):
@@ -53,7 +60,10 @@ def train_generation(campaign: Path, data: list[Path]) -> GenerationResult:
     GenerationResult
         In state `Completed` with the new potential, or `Skipped` when everything was known already.
     """
-    _warn_of_temporary_server()
+    logger = get_run_logger()
+    logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id))
+    if get_current_settings().api.url is None:
+        logger.warning(_TEMPORARY_SERVER)
     here = Campaign(campaign)
     with here.hold():
         batch = accumulate(here.root, [str(source) for source in data])
@@ -85,11 +95,3 @@ def _name_run(name: str) -> None:
     """Rename the run once its generation is known, which is after the batch was read."""
     with get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, name=name)
-
-
-def _warn_of_temporary_server() -> None:
-    if get_current_settings().api.url is None:
-        get_run_logger().warning(
-            "Prefect started a temporary server, which loses task runs. Start one that stays with `make serve` "
-            "and set PREFECT_API_URL to the address it prints"
-        )

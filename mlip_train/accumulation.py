@@ -15,7 +15,7 @@ from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.input_yaml import check_supported
 from mlip_train.potential import Potential
 from mlip_train.reading import read_batch
-from mlip_train.reference_energies import pin_reference_energies
+from mlip_train.reference_energies import pin_reference_energies, refuse_changed_energies
 from mlip_train.structures import Refusal, nearest_neighbour_distances
 
 __all__ = ["Accumulation", "accumulate", "list_refusals"]
@@ -60,9 +60,11 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
     """
     config, store = campaign.config, campaign.store
     check_supported(config)
+    campaign.check_whole()
     store.verify()
     Potential.current(campaign)  # to be continued; damage is told before anything is stored
     _check_dataset_fits(config, store)
+    refuse_changed_energies(config, store.manifest.reference_energies)
     batch = read_batch(sources, campaign.frame_rules())
     sorted_out = store.sort_out(batch.structures)
     refusals = [*batch.refusals, *sorted_out.contradictions]
@@ -81,8 +83,25 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
 
 
 def list_refusals(refusals: Sequence[Refusal]) -> str:
-    """One line per refused frame."""
-    return "\n".join(f"  {r.source}{'' if r.frame is None else f' frame {r.frame}'}: {r.reason}" for r in refusals)
+    """One line per file and reason, with the frames."""
+    frames: dict[tuple[str, str], list[int]] = {}
+    for refusal in refusals:
+        of_reason = frames.setdefault((refusal.source, refusal.reason), [])
+        if refusal.frame is not None:
+            of_reason.append(refusal.frame)
+    return "\n".join(f"  {source}{_frames(which)}: {reason}" for (source, reason), which in frames.items())
+
+
+def _frames(which: Sequence[int]) -> str:
+    match which:
+        case []:
+            return ""
+        case [one]:
+            return f" frame {one}"
+        case [first, *_, last] if last - first == len(which) - 1:
+            return f" frames {first}-{last}"
+        case _:
+            return f" frames {', '.join(map(str, which))}"
 
 
 def _check_dataset_fits(config: CampaignConfig, store: DatasetStore) -> None:

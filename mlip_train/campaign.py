@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -30,7 +31,7 @@ import yaml
 
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
-from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError
+from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError, CorruptFileError
 from mlip_train.files import write_atomically
 from mlip_train.structures import FrameRules, Refusal
 
@@ -38,6 +39,7 @@ __all__ = ["BUNDLE_SUFFIXES", "Campaign", "GenerationDirectory", "load_yaml"]
 
 BUNDLE_SUFFIXES: Final = (".yaml", ".yace")  # of the files that a bundle holds beside its .json
 _RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
+_RUN: Final = re.compile(r"gen_\d{2,}")
 _LOCK_PATIENCE: Final = 2.0  # seconds
 
 
@@ -123,9 +125,9 @@ class GenerationDirectory:
         return self.root / "loss_curve.png"
 
     @property
-    def config_used(self) -> Path:
-        """The resolved configuration that this generation was run with."""
-        return self.root / "config.json"
+    def plan(self) -> Path:
+        """What this fit is: resolved configuration, start, sizes."""
+        return self.root / "plan.json"
 
 
 class Campaign:
@@ -231,15 +233,51 @@ class Campaign:
         generations = self.store.generations
         return generations[-1] + 1 if generations else 1
 
-    def move_current(self) -> None:
-        """Point `current.json` at the newest published generation, unless it does already."""
+    def published_generations(self) -> list[int]:
+        """Generations whose bundle is complete, in order."""
         records = self.potentials.glob("potential_gen_*.json")
-        generations = [_number(record.stem) for record in records if _RECORD.fullmatch(record.name)]
-        if generations:
-            newest = max(generations)
-            content = json.dumps({"generation": newest, "potential": self.bundle_record(newest).name}) + "\n"
-            if not self.current_pointer.exists() or self.current_pointer.read_text() != content:
-                write_atomically(self.current_pointer, content)
+        return sorted(_number(record.stem) for record in records if _RECORD.fullmatch(record.name))
+
+    def check_whole(self) -> None:
+        """Compare what is there with what the dataset's manifest says was there.
+
+        Raises
+        ------
+        CorruptFileError
+            When a generation has a run or a potential but no data in the manifest: the manifest was
+            lost or replaced, and going on would overwrite what it once listed.
+        """
+        runs = (self.root / "generations").glob("gen_[0-9]*")
+        known = {*self.published_generations(), *(_number(run.name) for run in runs if _RUN.fullmatch(run.name))}
+        if lost := sorted(known - set(self.store.generations)):
+            raise CorruptFileError(
+                f"{self.root / 'dataset'}: the manifest does not list generation {lost[0]}, which was trained or "
+                "begun; restore manifest.json and the shards from the newest backup"
+            )
+
+    @contextlib.contextmanager
+    def publishing(self, generation: int) -> Iterator[None]:
+        """Note that a bundle is on its way, so that a crash in between can be mended.
+
+        Raises
+        ------
+        CorruptFileError
+            When there is a bundle of this generation already.
+        """
+        if self.bundle_record(generation).exists():
+            raise CorruptFileError(f"{self.bundle_record(generation)} is there already; it is not overwritten")
+        write_atomically(self._publishing_note, f"{generation}\n")
+        yield
+        self._point_at(generation)
+        self._publishing_note.unlink()
+
+    @property
+    def _publishing_note(self) -> Path:
+        return self.potentials / ".publishing"
+
+    def _point_at(self, generation: int) -> None:
+        content = {"generation": generation, "potential": self.bundle_record(generation).name}
+        write_atomically(self.current_pointer, json.dumps(content) + "\n")
 
     def frame_rules(self) -> FrameRules:
         """What a DFT result must satisfy to enter this campaign."""
@@ -255,18 +293,23 @@ class Campaign:
     def quarantine(self, refusals: Sequence[Refusal], generation: int) -> int:
         """Record refused frames once each; return how many were not known before."""
         folder = self.root / "quarantine"
-        known = {line for file in folder.glob("gen_*.jsonl") for line in file.read_text().splitlines()}
+        known = {
+            line for file in folder.glob("gen_*.jsonl") for line in file.read_text(errors="replace").splitlines()
+        }
         lines = dict.fromkeys(json.dumps(refusal.model_dump()) for refusal in refusals)
         new = [line for line in lines if line not in known]
         if new:
             file = folder / f"gen_{generation:02d}.jsonl"
-            before = file.read_text() if file.exists() else ""
+            before = file.read_text(errors="replace") if file.exists() else ""
             write_atomically(file, before + "\n".join(new) + "\n")
         return len(new)
 
     def count_quarantined(self) -> int:
         """Number of frames and files that were refused so far."""
-        return sum(len(file.read_text().splitlines()) for file in (self.root / "quarantine").glob("gen_*.jsonl"))
+        return sum(
+            len(file.read_text(errors="replace").splitlines())
+            for file in (self.root / "quarantine").glob("gen_*.jsonl")
+        )
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
@@ -284,9 +327,9 @@ class Campaign:
         try:
             lock.acquire()
         except filelock.Timeout as error:
-            who = holder.read_text().strip() if holder.exists() else "unknown"
             raise CampaignBusyError(
-                f"another run is working on {self.root} ({who}); wait for it to end, then run this again"
+                f"another run is working on {self.root} ({_told_by(holder)}); wait for it to end, "
+                "then run this again"
             ) from error
         try:
             write_atomically(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
@@ -297,19 +340,37 @@ class Campaign:
             lock.release()
 
     def _recover(self) -> None:
-        """Remove what a crash left half done: temporary files and bundles without their record."""
+        """Remove or finish what a crash left half done."""
         folders = ("", "dataset", "potentials", "quarantine", "generations/gen_*")
         for folder in folders:
             for leftover in self.root.glob(f"{folder}/.*.tmp".lstrip("/")):
                 leftover.unlink()
-        for file in self.potentials.glob("potential_gen_*"):
-            record = file.with_suffix(".json")
-            if file.suffix in BUNDLE_SUFFIXES and _RECORD.fullmatch(record.name) and not record.exists():
-                file.unlink()
-        self.move_current()
+        if self._publishing_note.exists():
+            self._end_publishing(int(self._publishing_note.read_text()))
+        elif not self.current_pointer.exists() and self.published_generations():
+            self._point_at(self.published_generations()[-1])
         for scratch in (self.root / "generations").glob("gen_[0-9]*/scratch"):
             if self.bundle_record(_number(scratch.parent.name)).exists():
                 shutil.rmtree(scratch)
+
+    def _end_publishing(self, generation: int) -> None:
+        """Bring to its end what a crash interrupted: the bundle exists when its record does."""
+        record = self.bundle_record(generation)
+        if record.exists():
+            self._point_at(generation)
+        else:
+            for suffix in BUNDLE_SUFFIXES:
+                record.with_suffix(suffix).unlink(missing_ok=True)
+        self._publishing_note.unlink()
+
+
+def _told_by(holder: Path) -> str:
+    """Who holds a lock, as far as its holder has written it down."""
+    try:
+        told = json.loads(holder.read_text())
+        return f"process {told['pid']} on {told['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has not said who it is"
 
 
 def _number(name: str) -> int:
@@ -339,6 +400,9 @@ def load_yaml(text: str, origin: str) -> object:
         Naming the origin, the line and the problem.
     """
     try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{origin} is not readable YAML: {error}") from error
+        stream = io.StringIO(text)
+        stream.name = origin  # for the messages
+        return yaml.load(stream, _StrictLoader)  # noqa: S506 - a SafeLoader
+    # Beside its own errors, PyYAML lets through whatever its constructors ran into.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{origin} is not readable YAML: {error or type(error).__name__}") from error

@@ -43,7 +43,9 @@ _MAX_L_BY_ORDER = (0, 10, 6, 4, 3, 2)
 
 def _known_element(symbol: str) -> str:
     if symbol == "X" or symbol not in atomic_numbers:
-        raise ValueError(f"{symbol!r} is not a chemical element; write symbols such as 'Si' or 'Ni'")
+        meant = symbol.capitalize()
+        hint = f"did you mean {meant!r}?" if meant in atomic_numbers else "write symbols such as 'Si' or 'Ni'"
+        raise ValueError(f"{symbol!r} is not a chemical element; {hint}")
     return symbol
 
 
@@ -247,10 +249,17 @@ class Engine(FrozenModel):
     @field_validator("environment")
     @classmethod
     def _names_are_plain(cls, environment: dict[str, str]) -> dict[str, str]:
-        for name in environment:
-            if not name.isidentifier():
-                raise ValueError(f"{name!r} is not the name of an environment variable")
+        for name, value in environment.items():
+            if not name.isidentifier() or "\0" in value:
+                raise ValueError(f"{name!r}: {value!r} is not an environment variable and its value")
         return environment
+
+    @field_validator("command")
+    @classmethod
+    def _arguments_can_be_passed(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if any("\0" in part for part in command):
+            raise ValueError("a command cannot hold NUL characters")
+        return command
 
 
 class CampaignConfig(FrozenModel):
@@ -300,6 +309,16 @@ class CampaignConfig(FrozenModel):
         except (TypeError, ValueError) as error:
             raise ValueError(f"only text, finite numbers, lists and mappings with text keys: {error}") from error
         return extra
+
+    @model_validator(mode="after")
+    def _no_bond_is_longer_than_the_cutoff(self) -> CampaignConfig:
+        for name, bond in self.extra.get("potential", {}).get("bonds", {}).items():
+            if bond.get("rcut", 0) > self.basis.cutoff:
+                raise ValueError(
+                    f"extra.potential.bonds.{name}.rcut is larger than basis.cutoff = {self.basis.cutoff:g} Å; "
+                    "raise basis.cutoff to the largest one"
+                )
+        return self
 
     @model_validator(mode="after")
     def _explicit_energies_are_complete(self) -> CampaignConfig:

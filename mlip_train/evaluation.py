@@ -54,10 +54,12 @@ class Evaluation(FrozenModel):
     train: SplitErrors
     test: SplitErrors | None
     trainer_disagreement: float  # eV/atom, largest over the training set
+    before: SplitErrors | None = None  # of the potential that was current before, on the same test set
 
     def __str__(self) -> str:
         test = "no test set" if self.test is None else f"test set: {self.test.overall}"
-        return f"{test}; training set: {self.train.overall}"
+        before = "" if self.before is None else f" (the potential before: {self.before.overall})"
+        return f"{test}{before}; training set: {self.train.overall}"
 
 
 @dataclass

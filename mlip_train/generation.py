@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from mlip_train.campaign import Campaign, GenerationDirectory
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import Manifest
-from mlip_train.errors import TrainingFailedError
+from mlip_train.errors import EngineError, TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
 from mlip_train.files import write_atomically
 from mlip_train.model import FrozenModel
@@ -64,12 +65,12 @@ class FitPlan(FrozenModel):
 
     @property
     def most_iterations(self) -> int:
-        """Iterations that the fit takes if nothing stops it early."""
+        """Iterations that the fit takes in all if nothing stops it early."""
         basis = self.config.basis
         if basis.ladder_step is None or self.start.kind == "previous":
-            return self.epochs
+            return self.start.resumed_after + self.epochs
         n_functions = basis.functions_per_element * len(self.config.elements)
-        return self.epochs * math.ceil(n_functions / basis.ladder_step)
+        return self.start.resumed_after + self.epochs * math.ceil(n_functions / basis.ladder_step)
 
 
 class FitRecord(FrozenModel):
@@ -84,7 +85,7 @@ class FitRecord(FrozenModel):
 
 
 def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
-    """Write the run directory of a generation: data, start potential, input.yaml, resolved config.
+    """Write the run directory of a generation: data, start potential, input.yaml, plan.json.
 
     The fit continues an interrupted one if nothing that determines its result has changed, else the
     current potential if the basis is the same, else it starts from zeros. A fit that has ended well
@@ -112,7 +113,7 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
         epochs = _epochs_to_do(config, interim)
         _write_data(campaign, run)
         _write_input(config, store.manifest, run, start, interim, epochs)
-    return FitPlan(
+    plan = FitPlan(
         campaign=campaign.root,
         config=config,
         generation=generation,
@@ -125,6 +126,8 @@ def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
         n_train=n_train,
         n_test=n_test,
     )
+    write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
+    return plan
 
 
 def _identity(config: CampaignConfig, manifest: Manifest, parent_sha256: str | None) -> str:
@@ -147,8 +150,10 @@ def _choose_start(
         start = Start(kind="previous", reason="it has the same basis", generation=parent.generation)
     interim = resumable(run, identity)
     if interim is not None:
-        prepare_start(run.interim_potential, run.start_potential)
-        return start.model_copy(update={"resumed_after": interim.iterations}), interim
+        # Only a damaged file raises here; the fit then begins where it first did.
+        with contextlib.suppress(EngineError):
+            prepare_start(run.interim_potential, run.start_potential)
+            return start.model_copy(update={"resumed_after": interim.iterations}), interim
     discard_interim(run)
     if parent is not None and start.kind == "previous":
         prepare_start(parent.yaml, run.start_potential)
@@ -187,7 +192,6 @@ def _write_input(
         climb_from_start=interim is not None and not interim.complete,
     )
     write_input(run.input_yaml, native)
-    write_atomically(run.config_used, config.model_dump_json(indent=2) + "\n")
 
 
 def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
@@ -227,6 +231,9 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
 def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done: None) -> Evaluation:
     """Export the fitted potential and compare the exported file with DFT and with the trainer.
 
+    The potential that was current before is compared on the same test structures, as far as it knows
+    their elements: the test set grows, so its own published errors are not comparable.
+
     Raises
     ------
     InconsistentPotentialError
@@ -249,20 +256,41 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
     if train is None:
         raise TrainingFailedError(f"generation {plan.generation} has no training structures to evaluate")
     disagreement = trainer_disagreement(run.train_predictions, exported)
-    return Evaluation(train=train, test=errors_on("test"), trainer_disagreement=disagreement)
+    test = errors_on("test")
+    return Evaluation(
+        train=train, test=test, trainer_disagreement=disagreement, before=_errors_of_current(campaign)
+    )
+
+
+def _errors_of_current(campaign: Campaign) -> SplitErrors | None:
+    """Errors of the potential that is current, on the test structures whose elements it knows."""
+    current = Potential.current(campaign)
+    if current is None:
+        return None
+    energies = current.record.reference_energies
+    known = (
+        stored.structure
+        for stored in campaign.store.iterate("test")
+        if set(stored.structure.symbols) <= set(energies)
+    )
+    return evaluate(current.yace, known, energies)
 
 
 def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHistory:
     """The course of a fit's last attempt, from the files the engine wrote."""
     metrics, test = read_metrics(run.metrics), read_metrics(run.test_metrics)
-    rows = place_on(metrics, test)
+    tested = [
+        (resumed_after + row, float(loss))
+        for row, loss in zip(place_on(metrics, test), test["loss"], strict=True)
+        if row is not None and math.isfinite(loss)
+    ]
     return TrainingHistory(
         iteration=tuple(resumed_after + row for row in range(len(metrics))),
         loss=tuple(metrics["loss"].astype(float)),
         energy_rmse=tuple(1e3 * metrics["rmse_epa"].astype(float)),
         force_rmse=tuple(1e3 * metrics["rmse_f_comp"].astype(float)),
-        test_iteration=tuple(resumed_after + row for row in rows if row is not None),
-        test_loss=tuple(float(loss) for row, loss in zip(rows, test["loss"], strict=True) if row is not None),
+        test_iteration=tuple(iteration for iteration, _ in tested),
+        test_loss=tuple(loss for _, loss in tested),
     )
 
 

@@ -20,9 +20,14 @@ class FrozenModel(BaseModel):
     @classmethod
     def _refuse_unknown_keys(cls, values: Any) -> Any:
         if isinstance(values, dict):
-            for key in values:
-                if key not in cls.model_fields:
-                    raise ValueError(f"unknown key {key!r}; {nearest_key(str(key), cls.model_fields)}")
+            for key, value in values.items():
+                field = cls.model_fields.get(key)
+                if isinstance(value, bool) and field is not None and field.annotation in (int, float):
+                    raise ValueError(f"{key} must be a number, not {value} (YAML reads yes, no, on, off so)")
+            unknown = [key for key in values if key not in cls.model_fields]
+            if unknown:
+                told = (f"unknown key {key!r}; {nearest_key(str(key), cls.model_fields)}" for key in unknown)
+                raise ValueError(", ".join(told))
         return values
 
 

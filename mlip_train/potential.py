@@ -80,7 +80,7 @@ class Potential(FrozenModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Potential:
-        """Read a bundle and compare its files with their checksums.
+        """Read a bundle, named by any of its files, and compare them with their checksums.
 
         Raises
         ------
@@ -90,12 +90,17 @@ class Potential(FrozenModel):
             When a file of it is missing or was changed.
         """
         path = Path(path).resolve()
+        if path.suffix in BUNDLE_SUFFIXES:
+            path = path.with_suffix(".json")
         if not path.is_file():
             raise InputError(f"{path} does not exist; a published potential is named potential_gen_NN.json")
         try:
             record = PotentialRecord.model_validate_json(path.read_bytes())
         except ValueError as error:
-            raise CorruptFileError(f"{path} is not the record of a potential: {error}") from error
+            raise CorruptFileError(
+                f"{path} is not the record of a published potential; give potential_gen_NN.json "
+                "or a file beside it"
+            ) from error
         for name, checksum in record.files.items():
             file = path.parent / name
             if not file.is_file() or sha256_of(file) != checksum:
@@ -140,7 +145,8 @@ class Potential(FrozenModel):
     def calculator(self) -> Any:
         """ASE calculator of the deployed file: energy (eV), forces (eV/Å), stress (eV/Å³).
 
-        Energies are relative to `record.reference_energies`, as in every MD code that reads the file.
+        Energies are relative to `record.reference_energies`, as in every MD code that reads the file:
+        add that energy once per atom to compare with DFT totals.
         """
         return PyACECalculator(str(self.yace))
 
@@ -148,16 +154,16 @@ class Potential(FrozenModel):
 def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:
     """Put a bundle into the campaign's potentials and make it the current one.
 
-    The record is written last: the bundle exists when its record does. What a crash left without a
-    record is removed by the next run, and a pointer left behind is moved on by it.
+    The record is written last: the bundle exists when its record does. What a crash interrupts is
+    finished, or taken back, by the next run.
     """
     target = campaign.bundle_record(record.generation)
-    copy_atomically(run.fitted_potential, target.with_suffix(".yaml"))
-    copy_atomically(run.exported_potential, target.with_suffix(".yace"))
-    files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
-    record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
-    write_atomically(target, record.model_dump_json(indent=1) + "\n")
-    campaign.move_current()
+    with campaign.publishing(record.generation):
+        copy_atomically(run.fitted_potential, target.with_suffix(".yaml"))
+        copy_atomically(run.exported_potential, target.with_suffix(".yace"))
+        files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
+        record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
+        write_atomically(target, record.model_dump_json(indent=1) + "\n")
     if run.scratch.exists():
         shutil.rmtree(run.scratch)
     return Potential.load(target)

@@ -14,7 +14,7 @@ from mlip_train.config import CampaignConfig
 from mlip_train.errors import ConfigError
 from mlip_train.structures import IsolatedAtom, Structure
 
-__all__ = ["pin_reference_energies"]
+__all__ = ["pin_reference_energies", "refuse_changed_energies"]
 
 
 def pin_reference_energies(
@@ -28,14 +28,12 @@ def pin_reference_energies(
     Raises
     ------
     ConfigError
-        When explicit energies were changed after they were pinned, or isolated atoms are asked for
-        and the batch holds none of a new element.
+        When isolated atoms are asked for and the batch holds none of a new element.
     """
     present = sorted({symbol for structure in structures for symbol in structure.symbols})
     new = [element for element in present if element not in pinned]
     match config.reference_energies:
         case dict(explicit):
-            _refuse_changes(explicit, pinned)
             found = {element: explicit[element] for element in new}
         case "isolated_atoms":
             found = _from_isolated_atoms(new, isolated_atoms)
@@ -44,9 +42,17 @@ def pin_reference_energies(
     return {**pinned, **found}
 
 
-def _refuse_changes(explicit: Mapping[str, float], pinned: Mapping[str, float]) -> None:
+def refuse_changed_energies(config: CampaignConfig, pinned: Mapping[str, float]) -> None:
+    """Refuse explicit energies that are not those pinned before.
+
+    Raises
+    ------
+    ConfigError
+        Naming the element and both energies.
+    """
+    explicit = config.reference_energies
     for element, energy in pinned.items():
-        if element in explicit and explicit[element] != energy:
+        if isinstance(explicit, dict) and element in explicit and explicit[element] != energy:
             raise ConfigError(
                 f"reference_energies.{element} is {explicit[element]} eV, but this campaign pinned "
                 f"{energy} eV with its first data; set it back, or start a new campaign"

@@ -94,7 +94,11 @@ def report_dataset(campaign: Campaign) -> None:
 def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
     """Table of errors, overall and per config type."""
     rows = []
-    for split, errors in (("test", evaluation.test), ("training", evaluation.train)):
+    for split, errors in (
+        ("test", evaluation.test),
+        ("test, potential before", evaluation.before),
+        ("training", evaluation.train),
+    ):
         if errors is None:
             continue
         rows.append(_error_row(split, "all", errors.overall))
@@ -103,7 +107,7 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
         create_table_artifact(
             rows,
             key=artifact_key(plan.campaign, "errors"),
-            description=f"Errors of generation {plan.generation} against DFT, from the exported file",
+            description=f"Errors of generation {plan.generation} against DFT, computed with the .yace file",
         )
 
 
@@ -121,6 +125,8 @@ def report_loss_curve(plan: FitPlan) -> None:
 def report_potential(campaign: Campaign, potential: Potential) -> None:
     """Where the potential is and how to use it."""
     elements = " ".join(potential.record.elements)
+    references = potential.record.reference_energies
+    energies = ", ".join(f"{energy:.6g} eV per {element}" for element, energy in references.items())
     text = f"""\
 # {campaign.name}: generation {potential.generation}
 
@@ -129,6 +135,8 @@ def report_potential(campaign: Campaign, potential: Potential) -> None:
 {potential.errors}
 
 The fit {potential.record.lineage.start}. Trained on {potential.record.lineage.n_train} structures.
+
+Its energies are relative to {energies}: add these per atom to compare with DFT totals.
 
 ASE:
 ```python
@@ -155,9 +163,9 @@ def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | 
         "set": split,
         "config type": config_type,
         "structures": errors.n_structures,
-        "energy RMSE (meV/atom)": f"{errors.energy_rmse:.2f}",
-        "energy MAE (meV/atom)": f"{errors.energy_mae:.2f}",
-        "force RMSE (meV/Å)": f"{errors.force_rmse:.1f}",
-        "force MAE (meV/Å)": f"{errors.force_mae:.1f}",
-        "stress RMSE (GPa)": stress,
+        "E RMSE (meV/atom)": f"{errors.energy_rmse:.2f}",
+        "E MAE (meV/atom)": f"{errors.energy_mae:.2f}",
+        "F RMSE (meV/Å)": f"{errors.force_rmse:.1f}",
+        "F MAE (meV/Å)": f"{errors.force_mae:.1f}",
+        "stress (GPa)": stress,
     }

@@ -18,7 +18,7 @@ def render(campaign: Path, generation: int) -> FitPlan:
     """Write input.yaml, the data and the start potential of a generation."""
     plan = plan_fit(Campaign(campaign), generation)
     get_run_logger().info(
-        "Generation %d: %d training and %d test structures, %d epochs; %s. Run directory: %s",
-        generation, plan.n_train, plan.n_test, plan.epochs, plan.start, plan.run.root,
+        "Generation %d: %d training and %d test structures, up to %d iterations; %s. Run directory: %s",
+        generation, plan.n_train, plan.n_test, plan.most_iterations, plan.start, plan.run.root,
     )  # fmt: skip
     return plan

@@ -7,11 +7,12 @@ import os
 import time
 from collections.abc import Iterator
 
+import pandas as pd
 from prefect import task
 from prefect.logging import get_run_logger
 from prefect_shell import ShellOperation
 
-from mlip_train.errors import TrainingInterruptedError
+from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
 from mlip_train.generation import FitPlan, FitRecord, finish_fit, finished_fit
 from mlip_train.pacemaker.command import find_engine, shell_lines
 from mlip_train.pacemaker.interim import keep_interim
@@ -81,7 +82,7 @@ def _watch(plan: FitPlan, pid: int) -> None:
 
 def _progress_while_running(plan: FitPlan, pid: int) -> Iterator[FitProgress | None]:
     """Yield progress every few seconds (None when there is no news) until the process has ended."""
-    clock = ProgressClock(plan.most_iterations)
+    clock = ProgressClock(plan.most_iterations, plan.start.resumed_after)
     known = -1
     while True:
         for _ in range(round(_REPORT_EVERY / _LOOK_EVERY)):
@@ -89,12 +90,20 @@ def _progress_while_running(plan: FitPlan, pid: int) -> Iterator[FitProgress | N
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return
             time.sleep(_LOOK_EVERY)
-        progress = clock.progress(read_metrics(EngineScratch(plan.run.scratch).metrics))
+        progress = clock.progress(_metrics_so_far(plan))
         is_news = progress is not None and progress.iteration > known
         yield progress if is_news else None
         known = progress.iteration if progress is not None else known
 
 
 def _keep_interim(plan: FitPlan) -> None:
-    metrics = read_metrics(EngineScratch(plan.run.scratch).metrics)
-    keep_interim(plan.run, plan.identity, metrics, plan.start.resumed_after)
+    keep_interim(plan.run, plan.identity, _metrics_so_far(plan), plan.start.resumed_after)
+
+
+def _metrics_so_far(plan: FitPlan) -> pd.DataFrame:
+    """The metrics of a running fit; what cannot be read is judged when the engine has ended."""
+    metrics = EngineScratch(plan.run.scratch).metrics
+    try:
+        return read_metrics(metrics)
+    except TrainingFailedError:
+        return pd.DataFrame()

@@ -55,11 +55,13 @@ def prefect_server() -> Iterator[str]:
 
     server = LocalServer()
     url = server.start()
-    # the heartbeat thread would hold every flow for a second at its end
-    with temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield url
-        time.sleep(1)  # the last log lines are still on their way
-    server.stop()
+    try:
+        # the heartbeat thread would hold every flow for a second at its end
+        with temporary_settings({PREFECT_API_URL: f"{url}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield url
+            time.sleep(1)  # the last log lines are still on their way
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

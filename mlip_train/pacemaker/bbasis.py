@@ -12,7 +12,7 @@ from mlip_train.errors import EngineError
 from mlip_train.files import atomic_path
 from mlip_train.pacemaker.library import ACEBBasisSet, BBasisConfiguration
 
-__all__ = ["coefficients_of", "export_yace", "load_bbasis", "prepare_start"]
+__all__ = ["coefficients_of", "elements_of", "export_yace", "load_bbasis", "prepare_start"]
 
 
 def load_bbasis(path: Path) -> Any:
@@ -36,6 +36,11 @@ def load_bbasis(path: Path) -> Any:
 def coefficients_of(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     """All coefficients of a B-basis file, radial ones first; see `load_bbasis` for errors."""
     return np.array(load_bbasis(path).get_all_coeffs(), dtype=float)
+
+
+def elements_of(path: Path) -> list[str]:
+    """Elements that a B-basis file describes; see `load_bbasis` for errors."""
+    return [str(element) for element in ACEBBasisSet(load_bbasis(path)).elements_name]
 
 
 def prepare_start(parent: Path, start: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 
 import pandas as pd
 
+from mlip_train.errors import TrainingFailedError
+
 __all__ = ["FitProgress", "ProgressClock", "place_on", "read_metrics"]
 
 _COLUMNS: Final = ["ladder_step", "cycle_step", "iter_num", "loss", "rmse_epa", "rmse_f_comp", "nfuncs"]
@@ -20,7 +22,7 @@ class FitProgress:
     """How far a running fit has come; the loss is NaN when the engine says so."""
 
     iteration: int
-    max_epochs: int
+    most_iterations: int
     loss: float
     energy_rmse: float  # meV/atom
     force_rmse: float  # meV/Å
@@ -28,28 +30,28 @@ class FitProgress:
 
     @property
     def percent(self) -> float:
-        """Share of the epochs that are done."""
-        return min(100.0 * self.iteration / self.max_epochs, 100.0)
+        """Share of the iterations that are done."""
+        return min(100.0 * self.iteration / self.most_iterations, 100.0)
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated time to the last epoch."""
+        """Estimated time to the last iteration."""
         if self.seconds_per_iteration is None:
             return None
-        return self.seconds_per_iteration * max(self.max_epochs - self.iteration, 0)
+        return self.seconds_per_iteration * max(self.most_iterations - self.iteration, 0)
 
     def brief(self) -> str:
         """The same as `str`, short enough to stand beside a progress bar."""
         left = "" if self.seconds_left is None else f"  {_duration(self.seconds_left)} left"
         errors = f"{self.energy_rmse:.1f} meV/atom  {self.force_rmse:.0f} meV/Å"
-        return f"{self.iteration}/{self.max_epochs}  loss {self.loss:.3g}  {errors}{left}"
+        return f"{self.iteration}/{self.most_iterations}  loss {self.loss:.3g}  {errors}{left}"
 
     def __str__(self) -> str:
         left = "" if self.seconds_left is None else f", about {_duration(self.seconds_left)} left"
         pace = "" if self.seconds_per_iteration is None else f" ({self.seconds_per_iteration:.2f} s each{left})"
         return (
-            f"iteration {self.iteration}/{self.max_epochs}: loss {self.loss:.4g}, energy "
-            f"{self.energy_rmse:.1f} meV/atom, force {self.force_rmse:.0f} meV/Å{pace}"
+            f"iteration {self.iteration}/{self.most_iterations}: loss {self.loss:.4g}, RMSE "
+            f"{self.energy_rmse:.1f} meV/atom, {self.force_rmse:.0f} meV/Å{pace}"
         )
 
 
@@ -58,6 +60,11 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
     The engine writes while we read: a last line without its end is left for the next time.
     Columns as the engine names them (`iter_num`, `loss`, `rmse_epa` in eV, `rmse_f_comp` in eV/Å, ...).
+
+    Raises
+    ------
+    TrainingFailedError
+        When the file is not such a table.
     """
     if not path.exists():
         return pd.DataFrame(columns=_COLUMNS)
@@ -65,7 +72,11 @@ def read_metrics(path: Path) -> pd.DataFrame:
     complete = text[: text.rfind("\n") + 1]
     if complete.count("\n") < 2:
         return pd.DataFrame(columns=_COLUMNS)
-    return pd.read_csv(io.StringIO(complete), sep=r"\s+")
+    try:
+        return pd.read_csv(io.StringIO(complete), sep=r"\s+", dtype=float)[_COLUMNS]
+    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise TrainingFailedError(f"{path} is not a table of the engine's metrics ({reason})") from error
 
 
 def place_on(metrics: pd.DataFrame, test_metrics: pd.DataFrame) -> list[int | None]:
@@ -83,7 +94,8 @@ def place_on(metrics: pd.DataFrame, test_metrics: pd.DataFrame) -> list[int | No
 class ProgressClock:
     """Turns the rows of a growing metrics file into progress with a pace."""
 
-    max_epochs: int
+    most_iterations: int
+    done_before: int = 0  # by attempts that were interrupted
     _first: tuple[int, float] | None = field(default=None, init=False)
 
     def progress(self, metrics: pd.DataFrame) -> FitProgress | None:
@@ -91,14 +103,14 @@ class ProgressClock:
         if metrics.empty:
             return None
         last = metrics.iloc[-1]
-        iteration = len(metrics) - 1  # iter_num starts again with every ladder step
+        iteration = self.done_before + len(metrics) - 1  # iter_num starts again with every ladder step
         now = time.monotonic()
         if self._first is None:
             self._first = (iteration, now)
         done = iteration - self._first[0]
         return FitProgress(
             iteration=iteration,
-            max_epochs=self.max_epochs,
+            most_iterations=self.most_iterations,
             loss=float(last["loss"]),
             energy_rmse=1e3 * float(last["rmse_epa"]),
             force_rmse=1e3 * float(last["rmse_f_comp"]),

@@ -105,10 +105,17 @@ def check_extra(extra: dict[str, Any]) -> None:
     for path in _leaves(extra, _TREE, ()):
         dotted = ".".join(path)
         owner = OWNED_KEYS.get(dotted)
+        if OWNED_KEYS.get(".".join(_generic(path))) == "-":
+            owner = "-"  # what the service sets for all blocks it sets for each
         if owner == "-":
             raise ValueError(f"extra.{dotted} is set by the service and cannot be changed")
         if owner is not None:
             raise ValueError(f"extra.{dotted} contradicts a field; set {owner!r} instead")
+
+
+def _generic(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The path with ALL in the place of a block's name."""
+    return (*path[:2], "ALL", *path[3:]) if path[0] == "potential" and len(path) == 4 else path
 
 
 def _leaves(values: dict[str, Any], tree: dict[str, Any], above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import signal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 from mlip_train.campaign import GenerationDirectory
 from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterruptedError
 from mlip_train.files import copy_atomically
-from mlip_train.pacemaker.bbasis import coefficients_of
+from mlip_train.pacemaker.bbasis import coefficients_of, elements_of
 from mlip_train.pacemaker.metrics import read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
 
@@ -86,10 +87,13 @@ def _signal_of(return_code: int) -> str | None:
 
 
 def _wrong_metrics(path: Path) -> list[str]:
-    metrics = read_metrics(path)
+    try:
+        metrics = read_metrics(path)
+    except TrainingFailedError as error:
+        return [str(error)]
     if len(metrics) < 2:
         return ["it did not complete a single iteration"]
-    if not np.isfinite(metrics["loss"].astype(float)).all():
+    if not np.isfinite(metrics[["loss", "rmse_epa", "rmse_f_comp"]]).all(axis=None):
         return ["its loss is not a finite number (are two atoms at the same place?)"]
     return []
 
@@ -100,8 +104,11 @@ def _wrong_potential(scratch: EngineScratch) -> list[str]:
         return [f"it wrote no {output.name}"]
     try:
         fitted, before = coefficients_of(output), coefficients_of(scratch.target_potential)
+        elements = elements_of(output), elements_of(scratch.target_potential)
     except EngineError as error:
         return [str(error)]
+    if elements[0] != elements[1]:
+        return [f"its potential is for {', '.join(elements[0])} instead of {', '.join(elements[1])}"]
     if fitted.shape == before.shape and np.array_equal(fitted, before):
         return ["its potential did not change"]
     return []
@@ -114,7 +121,7 @@ def _count_left_out(run: GenerationDirectory) -> int | None:
     asked = pd.read_pickle(run.train_data, compression="gzip")
     try:
         fitted = pd.read_pickle(predictions, compression="gzip")  # written by our own engine
-    except (EOFError, OSError):
+    except (EOFError, OSError, pickle.UnpicklingError):
         return None
     return len(set(asked["name"]) - set(fitted["name"]))
 

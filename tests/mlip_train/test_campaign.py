@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -12,7 +13,7 @@ import pytest
 from ase import Atoms
 
 from mlip_train.campaign import Campaign, load_yaml
-from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError
+from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError, CorruptFileError
 from mlip_train.structures import FrameRules, Refusal, Structure, check_frame
 
 CONFIG = "elements: [Si]\npreset: quick\n"
@@ -201,7 +202,7 @@ def test_a_campaign_is_held_by_one_process_until_it_is_gone_however_it_went(camp
         finally:
             other.kill()
     assert str(campaign.root) in str(caught.value)
-    assert f'{{"host": "{socket.gethostname()}", "pid": {other.pid}}}' in str(caught.value)
+    assert f"process {other.pid} on {socket.gethostname()}" in str(caught.value)
 
     assert (campaign.root / ".lock.json").exists()
     with campaign.hold():
@@ -234,14 +235,60 @@ def test_a_run_that_failed_lets_go(campaign: Campaign) -> None:
 # --- cleaning up after a crash ---
 
 
-def test_a_bundle_without_record_is_removed(campaign: Campaign) -> None:
+def crash_while_publishing(campaign: Campaign, generation: int) -> None:
+    with contextlib.suppress(KeyboardInterrupt), campaign.publishing(generation):
+        publish(campaign, generation)
+        raise KeyboardInterrupt
+
+
+def test_a_bundle_that_a_crash_left_without_record_is_taken_back(campaign: Campaign) -> None:
     publish(campaign, 1)
-    publish(campaign, 2)
+    campaign.current_pointer.write_text('{"generation": 1}')
+    crash_while_publishing(campaign, 2)
     campaign.bundle_record(2).unlink()
     with campaign.hold():
         kept = {entry.name for entry in campaign.potentials.iterdir()}
     bundle = {"potential_gen_01.json", "potential_gen_01.yaml", "potential_gen_01.yace"}
     assert kept == {"current.json", *bundle}
+    assert json.loads(campaign.current_pointer.read_text())["generation"] == 1
+
+
+def test_a_bundle_that_a_crash_left_complete_becomes_current(campaign: Campaign) -> None:
+    publish(campaign, 1)
+    campaign.current_pointer.write_text('{"generation": 1}')
+    crash_while_publishing(campaign, 2)
+    hold_once(campaign)
+    assert json.loads(campaign.current_pointer.read_text())["generation"] == 2
+    assert not list(campaign.potentials.glob(".*"))
+
+
+def test_a_record_that_somebody_removed_takes_no_file_with_it(campaign: Campaign) -> None:
+    publish(campaign, 1)
+    publish(campaign, 2)
+    campaign.bundle_record(1).unlink()
+    hold_once(campaign)
+    assert campaign.bundle_record(1).with_suffix(".yaml").exists()
+
+
+def test_a_published_bundle_is_never_overwritten(campaign: Campaign) -> None:
+    publish(campaign, 1)
+    before = files_below(campaign.potentials)
+    with pytest.raises(CorruptFileError, match="not overwritten"), campaign.publishing(1):
+        pass
+    assert files_below(campaign.potentials) == before
+
+
+@pytest.mark.parametrize("manifest", [None, '{"shards": []}'])
+def test_a_lost_manifest_is_told_before_anything_is_overwritten(
+    campaign: Campaign, silicon: list[Atoms], manifest: str | None
+) -> None:
+    add_data(campaign, 1, silicon[0])
+    campaign.check_whole()
+    campaign.generation(1).root.mkdir(parents=True)
+    path = campaign.root / "dataset" / "manifest.json"
+    path.unlink() if manifest is None else path.write_text(manifest)
+    with pytest.raises(CorruptFileError, match="does not list generation 1"):
+        campaign.check_whole()
 
 
 @pytest.mark.parametrize("folder", [".", "dataset", "potentials", "quarantine", "generations/gen_01"])
@@ -253,15 +300,20 @@ def test_temporary_files_are_removed(campaign: Campaign, folder: str) -> None:
         assert not leftover.exists()
 
 
-@pytest.mark.parametrize("behind", ['{"generation": 1, "potential": "potential_gen_01.json"}\n', None])
-def test_the_pointer_moves_forward_to_the_newest_bundle(campaign: Campaign, behind: str | None) -> None:
+def test_a_missing_pointer_is_made_for_the_newest_bundle(campaign: Campaign) -> None:
     for generation in (1, 2, 10, 100):
         publish(campaign, generation)
-    if behind is not None:
-        campaign.current_pointer.write_text(behind)
     with campaign.hold():
         current = json.loads(campaign.current_pointer.read_text())
     assert current == {"generation": 100, "potential": "potential_gen_100.json"}
+
+
+def test_a_pointer_that_somebody_set_back_stays(campaign: Campaign) -> None:
+    publish(campaign, 1)
+    publish(campaign, 2)
+    campaign.current_pointer.write_text('{"generation": 1}')
+    hold_once(campaign)
+    assert json.loads(campaign.current_pointer.read_text())["generation"] == 1
 
 
 def test_a_pointer_that_is_right_is_not_written_again(campaign: Campaign) -> None:

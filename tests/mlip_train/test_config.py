@@ -292,7 +292,29 @@ def test_there_are_one_to_six_orders(orders: int) -> None:
 
 @pytest.mark.parametrize("name", ["OMP-NUM", "1A", "", "A B", "A=B"])
 def test_an_environment_variable_has_a_plain_name(name: str) -> None:
-    assert f"{name!r} is not the name of an environment variable" in refusal(engine={"environment": {name: "1"}})
+    told = refusal(engine={"environment": {name: "1"}})
+    assert f"{name!r}: '1' is not an environment variable and its value" in told
+
+
+@pytest.mark.parametrize("engine", [{"environment": {"A": "x\0y"}}, {"command": ["pace\0maker"]}])
+def test_nul_characters_cannot_be_passed_to_a_program(engine: dict[str, object]) -> None:
+    assert "engine" in refusal(engine=engine)
+
+
+@pytest.mark.parametrize("section", [{"fit": {"max_epochs": True}}, {"loss_weights": {"energy": False}}])
+def test_a_yes_is_not_a_number(section: dict[str, object]) -> None:
+    assert "must be a number" in refusal(**section)
+
+
+def test_no_bond_is_longer_than_the_cutoff() -> None:
+    longer = {"potential": {"bonds": {"Si": {"rcut": 7.0}}}}
+    assert "extra.potential.bonds.Si.rcut is larger than basis.cutoff" in refusal(extra=longer)
+    shorter = {"potential": {"bonds": {"Si": {"rcut": 4.0}}}}
+    assert CampaignConfig.parse({"elements": ["Si"], "extra": shorter}, "test").extra == shorter
+
+
+def test_what_the_service_sets_for_all_blocks_it_sets_for_each() -> None:
+    assert "is set by the service" in refusal(extra={"potential": {"bonds": {"Si": {"dcut": 0.5}}}})
 
 
 def test_native_keys_are_checked() -> None:

@@ -94,7 +94,7 @@ def test_a_missing_engine_is_named_with_what_to_do(command: list[str], python_el
     message = str(caught.value)
     assert f"engine.command: {command[0]!r} was not found" in message
     assert sys.executable in message
-    assert "pip install python-ace" in message
+    assert "make install" in message
 
 
 def test_a_file_that_cannot_be_run_is_no_engine(python_elsewhere: Path) -> None:

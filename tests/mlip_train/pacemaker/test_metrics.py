@@ -26,7 +26,7 @@ def test_progress_has_units_of_people_and_an_estimated_end(
     times = iter([100.0, 104.0])
     monkeypatch.setattr("time.monotonic", lambda: next(times))
     path = tmp_path / "metrics.txt"
-    clock = ProgressClock(max_epochs=10)
+    clock = ProgressClock(most_iterations=10)
     assert clock.progress(read_metrics(path)) is None
 
     path.write_text(HEADER + ROW)
@@ -41,7 +41,7 @@ def test_progress_has_units_of_people_and_an_estimated_end(
     assert second.percent == pytest.approx(20.0)
     assert second.seconds_per_iteration == pytest.approx(2.0)
     assert second.seconds_left == pytest.approx(16.0)
-    assert str(second).startswith("iteration 2/10: loss 0.5, energy 12.3 meV/atom, force 456 meV/Å")
+    assert str(second).startswith("iteration 2/10: loss 0.5, RMSE 12.3 meV/atom, 456 meV/Å")
 
 
 def test_a_loss_that_is_not_a_number_can_be_reported(tmp_path: Path) -> None:

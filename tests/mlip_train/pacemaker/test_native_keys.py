@@ -162,7 +162,7 @@ def test_a_section_must_be_a_mapping(path: str, value: Any) -> None:
         ("metadata", {"author": "someone", "seed": 1}),
         ("data.aug_factor", 1e-3),
         ("potential.deltaSplineBins", 0.01),
-        ("potential.bonds.AlNi.rcut", 7.0),
+        ("potential.bonds.AlNi.rcut", 4.0),
         ("potential.bonds.ALL.r_in", 0.5),
         ("potential.embeddings.Al.rho_core_cut", 3.0),
         ("potential.functions.BINARY.lmax_by_orders", [0, 1]),
