@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import gzip
+import lzma
+import os
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
+import ase.db
 import ase.io
 from ase import Atoms
-from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.formats import (
+    PEEK_BYTES,
+    UnknownFileTypeError,
+    filetype,
+    get_compression,
+    ioformats,
+    open_with_compression,
+)
 
 from mlip_train.errors import InputError
-from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame
+from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame, columns_of
 
 __all__ = ["Batch", "find_files", "read_batch"]
 
@@ -28,6 +40,11 @@ _RESULT_FORMATS = frozenset(
     }
 )  # fmt: skip
 _PICKLE_SUFFIXES = (".pkl", ".pckl", ".pickle", ".pkl.gz", ".pckl.gz", ".pkl.gzip", ".pckl.gzip")
+_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)  # bytes that are not what they seem
+_WHAT_TO_GIVE = (
+    "Give files that ASE can read (extxyz, vasprun.xml, OUTCAR, Quantum ESPRESSO output, ASE db, ...), folders "
+    "of them, or a glob pattern"
+)
 _PICKLE_REFUSED = (
     "it is a pickle, and loading one runs whatever code it holds. Convert it where it comes from, for "
     "example with ase.io.write('data.extxyz', frames)"
@@ -74,28 +91,40 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for source in sources:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            matches = _results_in(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute patterns
-            matches = [file for match in matches for file in (_results_in(match) if match.is_dir() else [match])]
-        if not matches:
-            what = "contains no file that looks like DFT results" if path.is_dir() else "does not exist"
-            raise InputError(
-                f"{source} {what}. Give files that ASE can read (extxyz, vasprun.xml, OUTCAR, Quantum "
-                "ESPRESSO output, ASE db, ...), folders of them, or a glob pattern"
-            )
-        found.update((match.resolve(), None) for match in matches)
+        try:
+            matches = _matches(source)
+        except (OSError, RuntimeError) as error:  # names too long, loops of links, unknown users
+            raise InputError(f"{source} cannot be looked up ({error}). {_WHAT_TO_GIVE}") from error
+        found.update((match, None) for match in matches)
     return list(found)
+
+
+def _matches(source: str | Path) -> list[Path]:
+    if not str(source):
+        raise InputError(f"an empty name was given (an unset variable?). {_WHAT_TO_GIVE}")
+    path = Path(source).expanduser()
+    if path.is_dir():
+        matches, otherwise = _results_in(path), "contains no file that looks like DFT results"
+    elif path.exists():
+        matches, otherwise = [path], ""
+    else:
+        named = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute
+        matches = [file for name in named for file in (_results_in(name) if name.is_dir() else [name])]
+        otherwise = "matches no file" if glob.has_magic(str(path)) else "does not exist"
+    if not matches:
+        raise InputError(f"{source} {otherwise}. {_WHAT_TO_GIVE}")
+    return [match.resolve() for match in matches]
 
 
 def _results_in(folder: Path) -> list[Path]:
     """Result files below a folder; of one VASP run only vasprun.xml, which has all digits."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    formats = {path: _format_of(path) for path in files}
+    files = [
+        Path(above, name)
+        for above, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if not name.startswith(".")
+    ]
+    formats = {path: _format_of(path) for path in sorted(files) if path.is_file()}
     with_xml = {path.parent for path, kind in formats.items() if kind == "vasp-xml"}
     return [
         path
@@ -106,29 +135,60 @@ def _results_in(folder: Path) -> list[Path]:
 
 
 def _format_of(path: Path) -> str | None:
+    """The ASE format of a file, told by its name or its content; an ending such as .log tells nothing."""
     try:
-        return str(filetype(str(path)))
-    except (UnknownFileTypeError, OSError, EOFError, UnicodeDecodeError):
+        kind = ioformats[filetype(str(path))]
+        with _open(path) as stream:
+            head = stream.read(PEEK_BYTES)
+    except (*_UNREADABLE, UnknownFileTypeError, KeyError):
         return None
+    name, _ = get_compression(path.name)
+    if kind.name == "json":
+        return kind.name if b'"unique_id"' in head else None  # what rows of ASE's databases have
+    told = kind.match_name(name) or not kind.magic or kind.match_magic(head)
+    return str(kind.name) if told else None
 
 
 def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | IsolatedAtom | Refusal]:
+    if not path.is_file():
+        yield Refusal(source=_plain(path), frame=None, reason="it is not a regular file; give a file or a folder")
+        return
     if _is_pickle(path):
-        yield Refusal(source=str(path), frame=None, reason=_PICKLE_REFUSED)
+        yield Refusal(source=_plain(path), frame=None, reason=_PICKLE_REFUSED)
         return
     try:
-        frames = list(ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
+        frames = _frames_of(path)
         converged = _convergence(path, len(frames))
     # ASE's readers raise whatever their parsing ran into; none of it must stop the other files.
     except Exception as error:  # noqa: BLE001
-        what = str(error).strip().splitlines()
-        reason = f"ASE cannot read it ({type(error).__name__}{': ' + what[0][:200] if what else ''})"
-        yield Refusal(source=str(path), frame=None, reason=reason)
+        yield Refusal(source=_plain(path), frame=None, reason=f"ASE cannot read it ({_in_short(error)})")
         return
     if not frames:
-        yield Refusal(source=str(path), frame=None, reason="it contains no structures")
+        yield Refusal(source=_plain(path), frame=None, reason="it contains no structures")
     for frame, (atoms, done) in enumerate(zip(frames, converged, strict=True)):
-        yield check_frame(atoms, rules, str(path), frame, converged=_says_converged(atoms, done))
+        try:
+            yield check_frame(atoms, rules, _plain(path), frame, converged=_says_converged(atoms, done))
+        # A frame can hold anything; what the checks did not foresee must not stop the others either.
+        except Exception as error:  # noqa: BLE001
+            yield Refusal(source=_plain(path), frame=frame, reason=f"it cannot be checked ({_in_short(error)})")
+
+
+def _frames_of(path: Path) -> list[Atoms]:
+    if _format_of(path) in {"db", "json"}:
+        # ase.io would leave the columns of a row behind, among them config_type
+        with ase.db.connect(path, serial=True) as database:
+            return [row.toatoms(add_additional_information=True) for row in database.select()]
+    return list(ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
+
+
+def _plain(path: Path) -> str:
+    """A path as text that any file can hold, whatever bytes are in its name."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _in_short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0][:200]}" if lines else "")
 
 
 def _is_pickle(path: Path) -> bool:
@@ -137,19 +197,19 @@ def _is_pickle(path: Path) -> bool:
     try:
         with _open(path) as stream:
             head = stream.read(2)
-    except (OSError, EOFError):
+    except _UNREADABLE:
         return False
     return len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= 5  # pickle protocols 2 to 5
 
 
 def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith((".gz", ".gzip")):
+    if path.name.endswith(".gzip"):
         return cast("IO[bytes]", gzip.open(path))
-    return path.open("rb")
+    return cast("IO[bytes]", open_with_compression(str(path), "rb"))
 
 
 def _says_converged(atoms: Atoms, found: bool | None) -> bool | None:
-    stated = atoms.info.get("converged")
+    stated = columns_of(atoms).get("converged", atoms.info.get("converged"))
     if stated is None:
         return found
     return str(stated).strip().lower() not in {"false", "f", "no", "0", "0.0"}
@@ -162,11 +222,11 @@ def _convergence(path: Path, n_frames: int) -> list[bool | None]:
         case "vasp-xml":
             flags = _vasprun_convergence(path)
         case "vasp-out":
-            flags = _marked_lines(path, "aborting loop because EDIFF is reached", "EDIFF was not reached")
+            flags = _outcar_convergence(path)
         case "espresso-out":
-            flags = _marked_lines(path, "convergence has been achieved", "convergence NOT achieved")
-    if len(flags) == n_frames:
-        return list(flags)
+            flags = _espresso_convergence(path)
+    if len(flags) >= n_frames:  # a last step that was not finished is no frame
+        return list(flags[:n_frames])
     # Which frame is meant cannot be told; one that failed makes all of them doubtful.
     return [None if all(flags) else False] * n_frames
 
@@ -174,7 +234,8 @@ def _convergence(path: Path, n_frames: int) -> list[bool | None]:
 def _vasprun_convergence(path: Path) -> list[bool]:
     """A VASP step that used all NELM electronic iterations stopped without converging."""
     nelm, flags = 60, []
-    with _open(path) as stream:
+    # A killed run leaves the file without its end; ASE takes the finished steps, and so do we.
+    with _open(path) as stream, contextlib.suppress(ElementTree.ParseError):
         for _, element in ElementTree.iterparse(stream):  # noqa: S314 - ASE has parsed it before
             if element.tag == "i" and element.get("name") == "NELM" and element.text:
                 nelm = int(element.text)
@@ -184,12 +245,25 @@ def _vasprun_convergence(path: Path) -> list[bool]:
     return flags
 
 
-def _marked_lines(path: Path, good: str, bad: str) -> list[bool]:
+def _outcar_convergence(path: Path) -> list[bool]:
+    """A step is good when EDIFF was reached before its free energy; older versions are silent if not."""
+    flags, reached = [], False
+    with _open(path) as stream:
+        for line in stream:
+            if b"aborting loop because EDIFF is reached" in line:
+                reached = True
+            elif b"FREE ENERGIE OF THE ION-ELECTRON SYSTEM" in line:
+                flags.append(reached)
+                reached = False
+    return flags
+
+
+def _espresso_convergence(path: Path) -> list[bool]:
     flags = []
     with _open(path) as stream:
         for line in stream:
-            if bad.encode() in line:
+            if b"convergence NOT achieved" in line:
                 flags.append(False)
-            elif good.encode() in line:
+            elif b"convergence has been achieved" in line:
                 flags.append(True)
     return flags

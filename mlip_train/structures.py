@@ -41,6 +41,9 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 UNSPECIFIED = "unspecified"
+_LARGEST_ENERGY = 1e6  # eV per atom; all-electron uranium has 0.8e6
+_LARGEST_LENGTH = 1e4  # Å
+_SMALLEST_HEIGHT = 0.3  # Å, between opposite faces of a cell
 GEOMETRY_RESOLUTION = 1e-4  # Å; well below any displacement that changes an energy noticeably
 
 
@@ -177,7 +180,14 @@ def _results(atoms: Atoms) -> dict[str, Any]:
 
 
 def _energy(results: dict[str, Any]) -> float:
-    return float(results.get("free_energy", results["energy"]))
+    """The force-consistent energy where the source distinguishes it."""
+    given = results["energy"] if results.get("free_energy") is None else results["free_energy"]
+    energy = np.asarray(given)
+    if energy.size != 1 or not (
+        np.issubdtype(energy.dtype, np.floating) or np.issubdtype(energy.dtype, np.integer)
+    ):
+        raise ValueError(f"its energy is {given!r}, which is not one number")
+    return float(energy.item())
 
 
 def _stress(results: dict[str, Any]) -> FloatArray | None:
@@ -190,8 +200,14 @@ def _stress(results: dict[str, Any]) -> FloatArray | None:
 
 
 def _config_type(atoms: Atoms) -> str:
-    columns = atoms.info.get("key_value_pairs", {})  # where ASE databases keep them
-    return str(atoms.info.get("config_type", columns.get("config_type", UNSPECIFIED)))
+    config_type = str(atoms.info.get("config_type", columns_of(atoms).get("config_type", UNSPECIFIED)))
+    return config_type.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be stored
+
+
+def columns_of(atoms: Atoms) -> dict[str, Any]:
+    """The columns of an ASE database that came with a frame."""
+    columns = atoms.info.get("key_value_pairs")
+    return columns if isinstance(columns, dict) else {}
 
 
 def _wrong_geometry(atoms: Atoms, rules: FrameRules) -> str | None:
@@ -207,13 +223,29 @@ def _wrong_geometry(atoms: Atoms, rules: FrameRules) -> str | None:
         )
     if atoms.pbc.all() and abs(atoms.cell.volume) < 1e-3 * len(atoms):
         return f"its periodic cell has a volume of {abs(atoms.cell.volume):.3g} Å³; give three lattice vectors"
+    if atoms.pbc.all() and (lengths := _odd_lengths(atoms)):
+        return lengths
+    if np.abs(atoms.positions).max() > _LARGEST_LENGTH:
+        return f"an atom is {np.abs(atoms.positions).max():.3g} Å away from the origin; are the units Å?"
+    if ((atoms.numbers < 1) | (atoms.numbers >= len(chemical_symbols))).any():
+        return "it contains atoms of an unknown element"
     symbols = {chemical_symbols[number] for number in atoms.numbers}
-    if unknown := symbols & {"X"}:
-        return f"it contains atoms of unknown element {sorted(unknown)[0]}"
     if rules.elements is not None and (foreign := symbols - set(rules.elements)):
         return (
             f"it contains {', '.join(sorted(foreign))}, but the campaign's elements are "
             f"{', '.join(rules.elements)}"
+        )
+    return None
+
+
+def _odd_lengths(atoms: Atoms) -> str | None:
+    """Cells in which a search for neighbours would not end."""
+    longest = float(atoms.cell.lengths().max())
+    thinnest = float(abs(atoms.cell.volume) / max(atoms.cell.areas()))
+    if longest > _LARGEST_LENGTH or thinnest < _SMALLEST_HEIGHT:
+        return (
+            f"its periodic cell is up to {longest:.3g} Å long and {thinnest:.3g} Å thin; expected at most "
+            f"{_LARGEST_LENGTH:g} and at least {_SMALLEST_HEIGHT:g} Å. Are the units Å?"
         )
     return None
 
@@ -223,8 +255,14 @@ def _wrong_labels(atoms: Atoms, rules: FrameRules) -> str | None:
     for key in ("energy", "forces"):
         if results.get(key) is None:
             return f"it has no {key}{_similar_keys(atoms, key)}"
-    if not np.isfinite(_energy(results)):
-        return f"its energy is {_energy(results)}"
+    try:
+        energy = _energy(results)
+    except ValueError as error:
+        return str(error)
+    if not np.isfinite(energy):
+        return f"its energy is {energy}"
+    if abs(energy) > _LARGEST_ENERGY * len(atoms):
+        return f"its energy of {energy:.3g} eV is beyond {_LARGEST_ENERGY:g} eV per atom; are the units eV?"
     try:
         forces = np.asarray(results["forces"], dtype=float)
         stress = _stress(results)
