@@ -147,6 +147,8 @@ def _more(total: int) -> str:
 
 
 def _nothing_usable(refusals: Sequence[Refusal], n_isolated: int) -> str:
+    if not refusals and not n_isolated:
+        return "no files were given; name files, folders or glob patterns with DFT results"
     if not refusals:
         return (
             f"the batch holds {n_isolated} isolated atoms and nothing to train on; give them together with "

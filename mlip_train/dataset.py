@@ -6,22 +6,24 @@ the old dataset or the new one; a shard that no manifest names is overwritten by
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from mlip_train.errors import CorruptFileError
 from mlip_train.files import atomic_path, sha256_of, write_atomically
-from mlip_train.model import FrozenModel
+from mlip_train.model import FrozenModel, explain
 from mlip_train.splits import Split, assign_splits
 from mlip_train.structures import Refusal, Structure
 
@@ -46,9 +48,10 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-# Labels of one geometry that differ by more than this are two different calculations.
-_SAME_ENERGY = 1e-6  # eV
-_SAME_FORCE = 1e-5  # eV/Å
+# Labels of one geometry that differ by more than this are two different calculations. Less is what
+# the resolution of a geometry (1e-4 Å) makes of it, as at the end of a relaxation.
+_SAME_ENERGY = 1e-4  # eV per atom
+_SAME_FORCE = 1e-2  # eV/Å
 
 
 class Shard(FrozenModel):
@@ -230,9 +233,13 @@ class DatasetStore:
         """
         rows = [self._engine_row(stored.structure) for stored in self.iterate(split)]
         frame = pd.DataFrame(rows, columns=["ase_atoms", "energy", "energy_corrected", "forces", "stress", "name"])
-        compression: dict[str, Any] = {"method": "gzip", "compresslevel": 1, "mtime": 1}
-        with atomic_path(path) as temporary:
-            frame.to_pickle(temporary, compression=compression, protocol=4)
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("wb") as stream,
+            # no name and time inside, so that a rebuilt file has the same bytes
+            gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=stream, mtime=0) as packed,
+        ):
+            frame.to_pickle(cast("IO[bytes]", packed), compression=None, protocol=4)
         return len(frame)
 
     def _engine_row(self, structure: Structure) -> dict[str, Any]:
@@ -264,9 +271,10 @@ class DatasetStore:
             return Manifest()
         try:
             return Manifest.model_validate_json(path.read_bytes())
-        except ValueError as error:
+        except ValidationError as error:
+            reason = "; ".join(explain(error).splitlines())
             raise CorruptFileError(
-                f"{path} is not a readable manifest ({error}); restore it from a backup"
+                f"{path} is not a readable manifest ({reason}); restore it from a backup"
             ) from error
 
     def _replace_manifest(self, manifest: Manifest) -> None:
@@ -276,7 +284,8 @@ class DatasetStore:
 
 def _same_labels(one: Structure, other: Structure) -> bool:
     return bool(
-        abs(one.energy - other.energy) <= _SAME_ENERGY and np.abs(one.forces - other.forces).max() <= _SAME_FORCE
+        abs(one.energy - other.energy) <= _SAME_ENERGY * len(one.numbers)
+        and np.abs(one.forces - other.forces).max() <= _SAME_FORCE
     )
 
 

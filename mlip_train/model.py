@@ -41,13 +41,18 @@ def nearest_key(key: str, known: Iterable[str]) -> str:
 
 
 def explain(error: ValidationError, values: Any = None) -> str:
-    """Turn pydantic's report on `values` into one line per problem: `basis.cutoff: what is wrong`."""
+    """Turn pydantic's report into one line per problem: `basis.cutoff: what is wrong`.
+
+    Where the values are known, a key is named only if they hold it: pydantic's own names for the
+    members of a union mean nothing to a person.
+    """
     lines = []
     problems = error.errors()
     for problem in problems:
         if problem["type"] == "too_short" and any(_inside(other["loc"], problem["loc"]) for other in problems):
             continue  # a list that is short only because its wrong entries were left out
-        where = ".".join(_keys(problem["loc"], values, problem["type"] == "missing"))
+        parts = map(str, problem["loc"])
+        where = ".".join(parts if values is None else _keys(problem["loc"], values, problem["type"] == "missing"))
         message = problem["msg"].removeprefix("Value error, ")
         given = problem.get("input")
         shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool)) else ""

@@ -94,7 +94,9 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
         try:
             matches = _matches(source)
         except (OSError, RuntimeError) as error:  # names too long, loops of links, unknown users
-            raise InputError(f"{source} cannot be looked up ({error}). {_WHAT_TO_GIVE}") from error
+            raise InputError(
+                f"{source} does not exist or cannot be looked up ({error}). {_WHAT_TO_GIVE}"
+            ) from error
         found.update((match, None) for match in matches)
     return list(found)
 
@@ -161,16 +163,24 @@ def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | Isola
         converged = _convergence(path, len(frames))
     # ASE's readers raise whatever their parsing ran into; none of it must stop the other files.
     except Exception as error:  # noqa: BLE001
-        yield Refusal(source=_plain(path), frame=None, reason=f"ASE cannot read it ({_in_short(error)})")
+        yield Refusal(
+            source=_plain(path),
+            frame=None,
+            reason=f"ASE cannot read it ({_in_short(error)}); check that it is whole and a DFT result",
+        )
         return
     if not frames:
-        yield Refusal(source=_plain(path), frame=None, reason="it contains no structures")
+        yield Refusal(source=_plain(path), frame=None, reason="it contains no structures; leave it out")
     for frame, (atoms, done) in enumerate(zip(frames, converged, strict=True)):
         try:
             yield check_frame(atoms, rules, _plain(path), frame, converged=_says_converged(atoms, done))
         # A frame can hold anything; what the checks did not foresee must not stop the others either.
         except Exception as error:  # noqa: BLE001
-            yield Refusal(source=_plain(path), frame=frame, reason=f"it cannot be checked ({_in_short(error)})")
+            yield Refusal(
+                source=_plain(path),
+                frame=frame,
+                reason=f"it cannot be checked ({_in_short(error)}); correct or remove it",
+            )
 
 
 def _frames_of(path: Path) -> list[Atoms]:

@@ -186,7 +186,7 @@ def _energy(results: dict[str, Any]) -> float:
     if energy.size != 1 or not (
         np.issubdtype(energy.dtype, np.floating) or np.issubdtype(energy.dtype, np.integer)
     ):
-        raise ValueError(f"its energy is {given!r}, which is not one number")
+        raise ValueError(f"its energy is {given!r}, which is not one number; correct it in the file")
     return float(energy.item())
 
 
@@ -212,9 +212,9 @@ def columns_of(atoms: Atoms) -> dict[str, Any]:
 
 def _wrong_geometry(atoms: Atoms, rules: FrameRules) -> str | None:
     if len(atoms) == 0:
-        return "it contains no atoms"
+        return "it contains no atoms; remove the frame"
     if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        return "positions or cell are not finite numbers"
+        return "positions or cell are not finite numbers; correct or remove the frame"
     if atoms.pbc.any() and not atoms.pbc.all():
         directions = ", ".join(name for name, periodic in zip("abc", atoms.pbc, strict=True) if periodic)
         return (
@@ -228,7 +228,7 @@ def _wrong_geometry(atoms: Atoms, rules: FrameRules) -> str | None:
     if np.abs(atoms.positions).max() > _LARGEST_LENGTH:
         return f"an atom is {np.abs(atoms.positions).max():.3g} Å away from the origin; are the units Å?"
     if ((atoms.numbers < 1) | (atoms.numbers >= len(chemical_symbols))).any():
-        return "it contains atoms of an unknown element"
+        return "it contains atoms of an unknown element; give chemical symbols or atomic numbers up to 118"
     symbols = {chemical_symbols[number] for number in atoms.numbers}
     if rules.elements is not None and (foreign := symbols - set(rules.elements)):
         return (
@@ -260,18 +260,18 @@ def _wrong_labels(atoms: Atoms, rules: FrameRules) -> str | None:
     except ValueError as error:
         return str(error)
     if not np.isfinite(energy):
-        return f"its energy is {energy}"
+        return f"its energy is {energy}; finish the calculation or remove the frame"
     if abs(energy) > _LARGEST_ENERGY * len(atoms):
         return f"its energy of {energy:.3g} eV is beyond {_LARGEST_ENERGY:g} eV per atom; are the units eV?"
     try:
         forces = np.asarray(results["forces"], dtype=float)
         stress = _stress(results)
     except (TypeError, ValueError):
-        return "its forces or stress are not plain numbers"
+        return "its forces or stress are not plain numbers; correct them in the file"
     if forces.shape != (len(atoms), 3):
         return f"its forces have shape {forces.shape}; expected ({len(atoms)}, 3)"
     if not np.isfinite(forces).all():
-        return f"the force on atom {int(np.argwhere(~np.isfinite(forces))[0][0])} is not finite"
+        return f"the force on atom {int(np.argwhere(~np.isfinite(forces))[0][0])} is not finite; remove the frame"
     largest = np.linalg.norm(forces, axis=1)
     if largest.max() > rules.max_force:
         return (
@@ -281,7 +281,7 @@ def _wrong_labels(atoms: Atoms, rules: FrameRules) -> str | None:
     if stress is not None and stress.shape != (6,):
         return f"its stress has shape {stress.shape}; expected 6 Voigt components or a 3x3 tensor"
     if stress is not None and not np.isfinite(stress).all():
-        return "its stress is not finite"
+        return "its stress is not finite; correct or remove it"
     return None
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 # Before anything imports Prefect, whose settings are read once: never the user's own.
 _HOME = tempfile.mkdtemp(prefix="mlip-train-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 for key in [key for key in os.environ if key.startswith("PREFECT_")]:
     del os.environ[key]
 os.environ |= {

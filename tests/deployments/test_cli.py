@@ -39,7 +39,7 @@ def test_a_campaign_from_init_to_evaluate(
     for told in (
         "6 new structures",
         "Generation 1",
-        "Trained 8 iterations",
+        "Trained generation 1",
         "Published",
         "in Prefect",
     ):

@@ -11,8 +11,8 @@ import pytest
 
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
-from mlip_train.pacemaker.library import PyACECalculator
 from mlip_train.structures import Structure
+from tests.engine.residuals import loss, residuals
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
@@ -47,23 +47,9 @@ def training_rows(trained: TwoGenerations, generation: int) -> list[Structure]:
     return [row.structure for row in stored if row.generation <= generation]
 
 
-def residuals(potential: Potential, structures: list[Structure]) -> tuple[np.ndarray, np.ndarray]:
-    """Energy (eV/atom) and force (eV/Å) errors, computed here and not by the library."""
-    calculator = PyACECalculator(str(potential.yaml))
-    energies, forces = [], []
-    for structure in structures:
-        atoms = structure.to_atoms()
-        atoms.calc = calculator
-        shift = sum(potential.record.reference_energies[symbol] for symbol in structure.symbols)
-        energies.append((atoms.get_potential_energy() + shift - structure.energy) / len(atoms))
-        forces.append(atoms.get_forces() - structure.forces)
-    return np.array(energies), np.concatenate(forces)
-
-
 def test_the_second_generation_begins_where_the_first_ended(trained: TwoGenerations) -> None:
-    energies, forces = residuals(trained.first, training_rows(trained, 2))
     kappa = trained.campaign.config.loss_weights.kappa
-    loss_of_parent = (1 - kappa) * np.mean(energies**2) + kappa * np.mean(np.sum(forces**2, axis=1))
+    loss_of_parent = loss(trained.first, training_rows(trained, 2), kappa)
     assert trained.second.record.lineage.start.kind == "previous"
     assert trained.second.record.history.loss[0] == pytest.approx(loss_of_parent, rel=1e-3)
     assert trained.second.record.history.loss[-1] < trained.second.record.history.loss[0]

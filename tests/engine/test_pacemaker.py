@@ -21,6 +21,7 @@ from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
 from mlip_train.generation import plan_fit
 from mlip_train.pacemaker.command import find_engine
+from tests.engine.residuals import loss
 
 pytestmark = [pytest.mark.engine]
 
@@ -95,6 +96,32 @@ def test_clusters_beside_bulk(make_campaign: MakeCampaign, tmp_path: Path) -> No
     assert result.potential is not None
     assert result.batch.n_new == len(frames)
     assert result.potential.errors.trainer_disagreement < 1e-5
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_ladder_is_climbed_and_then_continued_whole(
+    make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path]
+) -> None:
+    campaign = make_campaign(
+        real_engine=True,
+        basis={
+            "cutoff": 4.5, "functions_per_element": 6, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1],
+            "ladder_step": 3,
+        },
+        fit={"max_epochs": 5},
+        test={"fraction": 0.2},
+    )  # fmt: skip
+    first = train_generation(campaign.root, [write_batch(0, 6)]).potential
+    second = train_generation(campaign.root, [write_batch(6, 9)]).potential
+    assert first is not None
+    assert second is not None
+    history = first.record.history
+    assert len(history.iteration) == 2 * 6  # two steps, each with its iteration 0
+    assert set(history.test_iteration) <= set(history.iteration)
+    rows = [row.structure for row in campaign.store.iterate("train")]
+    expected = loss(first, rows, campaign.config.loss_weights.kappa)
+    assert second.record.history.loss[0] == pytest.approx(expected, rel=1e-3)
+    assert second.record.history.iteration[-1] == 5
 
 
 def test_the_engine_reads_the_input_as_it_was_meant(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 from prefect.client.orchestration import get_client
@@ -15,6 +16,8 @@ from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
 from mlip_train.errors import (
     CampaignBusyError,
+    ConfigError,
+    CorruptFileError,
     InconsistentPotentialError,
     NoUsableStructuresError,
     TrainingFailedError,
@@ -236,6 +239,78 @@ def test_the_training_data_hold_no_test_structure_in_any_generation(
         assert tested <= now_tested
         assert not trained & now_tested
         tested = now_tested
+
+
+def test_the_potential_before_is_compared_on_the_same_test_structures(
+    make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(test={"fraction": 0.3})
+    first = train_generation(campaign.root, [write_batch(0, 6)]).potential
+    second = train_generation(campaign.root, [write_batch(0, 10)]).potential
+    assert first is not None
+    assert second is not None
+    assert first.errors.before is None
+    assert second.errors.before is not None
+    assert second.errors.test is not None
+    assert second.errors.before.overall.n_structures == second.errors.test.overall.n_structures == 3
+    assert second.errors.before != first.errors.test
+    assert "the potential before" in str(second.errors)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("elements:\n- Si", "elements:\n- Ge", "the dataset holds Si"),
+        ("cutoff: 4.5", "cutoff: 2.0", "leaves an atom of"),
+        ("reference_energies: {Si: -5.4}", "reference_energies: {Si: -5.0}", "pinned -5.4 eV"),
+    ],
+)
+def test_a_configuration_that_the_dataset_does_not_fit_is_refused_before_anything_is_stored(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, old: str, new: str, told: str
+) -> None:
+    campaign = make_campaign()
+    with campaign.config_file.open("a") as config:
+        config.write("reference_energies: {Si: -5.4}\n")
+    train_generation(campaign.root, [write_batch(0, 4)])
+    text = campaign.config_file.read_text()
+    assert old in text
+    campaign.config_file.write_text(
+        text.replace(old, new).replace("{Si: -5.4}", "{Ge: -5.4}" if "Ge" in new else "{Si: -5.4}")
+    )
+    before = contents(campaign.root / "dataset")
+    with pytest.raises(ConfigError, match=told):
+        train_generation(campaign.root, [write_batch(4, 6)])
+    assert contents(campaign.root / "dataset") == before
+
+
+def test_a_damaged_potential_is_told_before_anything_is_stored(
+    make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign()
+    train_generation(campaign.root, [write_batch(0, 4)])
+    (campaign.potentials / "potential_gen_01.yaml").write_text("x")
+    before = contents(campaign.root / "dataset")
+    with pytest.raises(CorruptFileError, match=r"potential_gen_01\.yaml"):
+        train_generation(campaign.root, [write_batch(4, 6)])
+    assert contents(campaign.root / "dataset") == before
+
+
+def test_a_potential_is_found_by_any_of_its_files(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:
+    potential = train_generation(make_campaign().root, [write_batch(0, 4)]).potential
+    assert potential is not None
+    for path in (potential.path, potential.yaml, potential.yace):
+        assert Potential.load(path) == potential
+
+
+def test_a_report_that_prefect_does_not_take_is_no_failure(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("no connection")
+
+    for name in ("create_progress_artifact", "create_markdown_artifact", "create_table_artifact"):
+        monkeypatch.setattr(f"tasks.artifacts.{name}", unreachable)
+    assert train_generation(make_campaign().root, [write_batch(0, 4)]).status == "published"
 
 
 def test_bad_input_fails_the_run_and_leaves_the_campaign_alone(
