@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -22,112 +21,25 @@ import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import filelock
-import yaml
 
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
-from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError, CorruptFileError
+from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, CorruptFileError
 from mlip_train.files import write_atomically
+from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.strict_yaml import load_yaml
 from mlip_train.structures import FrameRules, Refusal
 
-__all__ = ["BUNDLE_SUFFIXES", "Campaign", "GenerationDirectory", "load_yaml"]
+__all__ = ["BUNDLE_SUFFIXES", "Campaign"]
 
 BUNDLE_SUFFIXES: Final = (".yaml", ".yace")  # of the files that a bundle holds beside its .json
 _RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
 _RUN: Final = re.compile(r"gen_\d{2,}")
 _LOCK_PATIENCE: Final = 2.0  # seconds
-
-
-@dataclass(frozen=True)
-class GenerationDirectory:
-    """Files of one generation's run."""
-
-    root: Path
-
-    @property
-    def input_yaml(self) -> Path:
-        """What the engine is asked to do."""
-        return self.root / "input.yaml"
-
-    @property
-    def train_data(self) -> Path:
-        """The structures that this fit learns from, in the engine's format."""
-        return self.root / "train.pckl.gzip"
-
-    @property
-    def test_data(self) -> Path:
-        """The fixed test set, in the engine's format."""
-        return self.root / "test.pckl.gzip"
-
-    @property
-    def start_potential(self) -> Path:
-        """The B-basis that the fit continues from, when it does not start from zeros."""
-        return self.root / "start_potential.yaml"
-
-    @property
-    def interim_potential(self) -> Path:
-        """The newest good potential of a fit that has not ended."""
-        return self.root / "interim_potential.yaml"
-
-    @property
-    def interim_record(self) -> Path:
-        """What the interim potential belongs to and how far it came."""
-        return self.root / "interim_potential.json"
-
-    @property
-    def scratch(self) -> Path:
-        """Where the engine runs; removed when the generation is published."""
-        return self.root / "scratch"
-
-    @property
-    def log(self) -> Path:
-        """Everything the engine printed, of all attempts."""
-        return self.root / "log.txt"
-
-    @property
-    def metrics(self) -> Path:
-        """Training errors per iteration, as the engine wrote them."""
-        return self.root / "metrics.txt"
-
-    @property
-    def test_metrics(self) -> Path:
-        """Test errors every few iterations, as the engine wrote them."""
-        return self.root / "test_metrics.txt"
-
-    @property
-    def fit_record(self) -> Path:
-        """What a finished fit came to; its presence spares fitting again."""
-        return self.root / "fit.json"
-
-    @property
-    def fitted_potential(self) -> Path:
-        """The potential that the fit ended with (B-basis)."""
-        return self.root / "fitted_potential.yaml"
-
-    @property
-    def exported_potential(self) -> Path:
-        """The same in the form that MD codes read."""
-        return self.root / "fitted_potential.yace"
-
-    @property
-    def train_predictions(self) -> Path:
-        """What the trainer itself predicts for its structures."""
-        return self.root / "train_pred.pckl.gzip"
-
-    @property
-    def loss_curve(self) -> Path:
-        """Picture of the loss over the iterations."""
-        return self.root / "loss_curve.png"
-
-    @property
-    def plan(self) -> Path:
-        """What this fit is: resolved configuration, start, sizes."""
-        return self.root / "plan.json"
 
 
 class Campaign:
@@ -376,33 +288,3 @@ def _told_by(holder: Path) -> str:
 def _number(name: str) -> int:
     """The generation that a name such as gen_07 or potential_gen_07 ends with."""
     return int(name.rsplit("_", 1)[-1])
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys, of which PyYAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        keys = [
-            self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"
-        ]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def load_yaml(text: str, origin: str) -> object:
-    """Read YAML, refusing duplicate keys.
-
-    Raises
-    ------
-    ConfigError
-        Naming the origin, the line and the problem.
-    """
-    try:
-        stream = io.StringIO(text)
-        stream.name = origin  # for the messages
-        return yaml.load(stream, _StrictLoader)  # noqa: S506 - a SafeLoader
-    # Beside its own errors, PyYAML lets through whatever its constructors ran into.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{origin} is not readable YAML: {error or type(error).__name__}") from error

@@ -15,12 +15,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mlip_train.campaign import Campaign, GenerationDirectory
+from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import Manifest
 from mlip_train.errors import EngineError, TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
 from mlip_train.files import write_atomically
+from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace, prepare_start
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign, GenerationDirectory
+from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign
 from mlip_train.errors import CorruptFileError, InputError
 from mlip_train.evaluation import Evaluation
 from mlip_train.files import copy_atomically, sha256_of, write_atomically
+from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.library import PyACECalculator
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import pandas as pd
 from pydantic import ValidationError
 
-from mlip_train.campaign import GenerationDirectory
 from mlip_train.errors import EngineError
 from mlip_train.files import atomic_path, write_atomically
+from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.scratch import EngineScratch

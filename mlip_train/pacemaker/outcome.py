@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlip_train.campaign import GenerationDirectory
 from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterruptedError
 from mlip_train.files import copy_atomically
+from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.pacemaker.bbasis import coefficients_of, elements_of
 from mlip_train.pacemaker.metrics import read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from ase import Atoms
 
-from mlip_train.campaign import Campaign, load_yaml
+from mlip_train.campaign import Campaign
 from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, ConfigError, CorruptFileError
+from mlip_train.strict_yaml import load_yaml
 from mlip_train.structures import FrameRules, Refusal, Structure, check_frame
 
 CONFIG = "elements: [Si]\npreset: quick\n"

@@ -8,10 +8,10 @@ from ase.data import chemical_symbols
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlip_train.campaign import load_yaml
 from mlip_train.config import CampaignConfig
 from mlip_train.errors import ConfigError
 from mlip_train.presets import PRESETS
+from mlip_train.strict_yaml import load_yaml
 from mlip_train.template import campaign_yaml
 
 

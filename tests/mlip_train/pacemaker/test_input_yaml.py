@@ -9,10 +9,10 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlip_train.campaign import load_yaml
 from mlip_train.config import CampaignConfig
 from mlip_train.errors import ConfigError
 from mlip_train.pacemaker.input_yaml import basis_section, check_supported, render_input, write_input
+from mlip_train.strict_yaml import load_yaml
 
 TRAIN, TEST, START = Path("/run/train.pckl.gzip"), Path("/run/test.pckl.gzip"), Path("/run/start_potential.yaml")
 

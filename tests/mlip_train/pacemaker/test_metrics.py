@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_progress_has_units_of_people_and_an_estimated_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([100.0, 104.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(times))
+    monkeypatch.setattr("mlip_train.pacemaker.metrics.time", SimpleNamespace(monotonic=lambda: next(times)))
     path = tmp_path / "metrics.txt"
     clock = ProgressClock(most_iterations=10)
     assert clock.progress(read_metrics(path)) is None

@@ -1,0 +1,95 @@
+"""The files of one generation's run, each named once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["GenerationDirectory"]
+
+
+@dataclass(frozen=True)
+class GenerationDirectory:
+    """Files of one generation's run."""
+
+    root: Path
+
+    @property
+    def input_yaml(self) -> Path:
+        """What the engine is asked to do."""
+        return self.root / "input.yaml"
+
+    @property
+    def train_data(self) -> Path:
+        """The structures that this fit learns from, in the engine's format."""
+        return self.root / "train.pckl.gzip"
+
+    @property
+    def test_data(self) -> Path:
+        """The fixed test set, in the engine's format."""
+        return self.root / "test.pckl.gzip"
+
+    @property
+    def start_potential(self) -> Path:
+        """The B-basis that the fit continues from, when it does not start from zeros."""
+        return self.root / "start_potential.yaml"
+
+    @property
+    def interim_potential(self) -> Path:
+        """The newest good potential of a fit that has not ended."""
+        return self.root / "interim_potential.yaml"
+
+    @property
+    def interim_record(self) -> Path:
+        """What the interim potential belongs to and how far it came."""
+        return self.root / "interim_potential.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Where the engine runs; removed when the generation is published."""
+        return self.root / "scratch"
+
+    @property
+    def log(self) -> Path:
+        """Everything the engine printed, of all attempts."""
+        return self.root / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """Training errors per iteration, as the engine wrote them."""
+        return self.root / "metrics.txt"
+
+    @property
+    def test_metrics(self) -> Path:
+        """Test errors every few iterations, as the engine wrote them."""
+        return self.root / "test_metrics.txt"
+
+    @property
+    def fit_record(self) -> Path:
+        """What a finished fit came to; its presence spares fitting again."""
+        return self.root / "fit.json"
+
+    @property
+    def fitted_potential(self) -> Path:
+        """The potential that the fit ended with (B-basis)."""
+        return self.root / "fitted_potential.yaml"
+
+    @property
+    def exported_potential(self) -> Path:
+        """The same in the form that MD codes read."""
+        return self.root / "fitted_potential.yace"
+
+    @property
+    def train_predictions(self) -> Path:
+        """What the trainer itself predicts for its structures."""
+        return self.root / "train_pred.pckl.gzip"
+
+    @property
+    def loss_curve(self) -> Path:
+        """Picture of the loss over the iterations."""
+        return self.root / "loss_curve.png"
+
+    @property
+    def plan(self) -> Path:
+        """What this fit is: resolved configuration, start, sizes."""
+        return self.root / "plan.json"
