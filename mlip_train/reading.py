@@ -7,6 +7,7 @@ import glob
 import gzip
 import lzma
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,7 @@ _RESULT_FORMATS = frozenset(
         "vasp-out", "vasp-xml",
     }
 )  # fmt: skip
+_DATABASE_ROW = re.compile(rb'\s*\{\s*"\d+"\s*:\s*\{')  # how ASE's JSON databases begin
 _PICKLE_SUFFIXES = (".pkl", ".pckl", ".pickle", ".pkl.gz", ".pckl.gz", ".pkl.gzip", ".pckl.gzip")
 _UNREADABLE = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)  # bytes that are not what they seem
 _WHAT_TO_GIVE = (
@@ -120,12 +122,7 @@ def _matches(source: str | Path) -> list[Path]:
 
 def _results_in(folder: Path) -> list[Path]:
     """Result files below a folder; of one VASP run only vasprun.xml, which has all digits."""
-    files = [
-        Path(above, name)
-        for above, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if not name.startswith(".")
-    ]
+    files = _files_below(folder)
     formats = {path: _format_of(path) for path in sorted(files) if path.is_file()}
     with_xml = {path.parent for path, kind in formats.items() if kind == "vasp-xml"}
     return [
@@ -134,6 +131,19 @@ def _results_in(folder: Path) -> list[Path]:
         if path.name.endswith(_PICKLE_SUFFIXES)
         or (kind in _RESULT_FORMATS and not (kind == "vasp-out" and path.parent in with_xml))
     ]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Files that are not hidden, through links to folders too, but each folder once."""
+    files, seen = [], set()
+    for above, folders, names in os.walk(folder, followlinks=True):
+        where = Path(above).resolve()
+        if where in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add(where)
+        files += [Path(above, name) for name in names if not name.startswith(".")]
+    return files
 
 
 def _format_of(path: Path) -> str | None:
@@ -146,7 +156,7 @@ def _format_of(path: Path) -> str | None:
         return None
     name, _ = get_compression(path.name)
     if kind.name == "json":
-        return kind.name if b'"unique_id"' in head else None  # what rows of ASE's databases have
+        return kind.name if _DATABASE_ROW.match(head) else None
     told = kind.match_name(name) or not kind.magic or kind.match_magic(head)
     return str(kind.name) if told else None
 
@@ -243,16 +253,19 @@ def _convergence(path: Path, n_frames: int) -> list[bool | None]:
 
 def _vasprun_convergence(path: Path) -> list[bool]:
     """A VASP step that used all NELM electronic iterations stopped without converging."""
-    nelm, flags = 60, []
+    nelm = 60
+    iterations: list[int] = []  # per ionic step
     # A killed run leaves the file without its end; ASE takes the finished steps, and so do we.
     with _open(path) as stream, contextlib.suppress(ElementTree.ParseError):
-        for _, element in ElementTree.iterparse(stream):  # noqa: S314 - ASE has parsed it before
-            if element.tag == "i" and element.get("name") == "NELM" and element.text:
-                nelm = int(element.text)
-            elif element.tag == "calculation":
-                flags.append(len(element.findall("scstep")) < nelm)
+        for event, element in ElementTree.iterparse(stream, ("start", "end")):  # noqa: S314 - ASE has parsed it
+            if event == "start" and element.tag == "calculation":
+                iterations.append(0)
+            elif event == "end" and element.tag == "scstep" and iterations:
+                iterations[-1] += 1
                 element.clear()
-    return flags
+            elif event == "end" and element.tag == "i" and element.get("name") == "NELM" and element.text:
+                nelm = int(element.text)
+    return [done < nelm for done in iterations]
 
 
 def _outcar_convergence(path: Path) -> list[bool]:
@@ -269,11 +282,14 @@ def _outcar_convergence(path: Path) -> list[bool]:
 
 
 def _espresso_convergence(path: Path) -> list[bool]:
-    flags = []
+    """What was said last before each step's forces; a hybrid functional converges more than once."""
+    flags, reached = [], True
     with _open(path) as stream:
         for line in stream:
             if b"convergence NOT achieved" in line:
-                flags.append(False)
+                reached = False
             elif b"convergence has been achieved" in line:
-                flags.append(True)
+                reached = True
+            elif b"Forces acting on atoms" in line:
+                flags.append(reached)
     return flags

@@ -43,6 +43,7 @@ FloatArray = NDArray[np.float64]
 UNSPECIFIED = "unspecified"
 _LARGEST_ENERGY = 1e6  # eV per atom; all-electron uranium has 0.8e6
 _LARGEST_LENGTH = 1e4  # Å
+_LARGEST_VOLUME = 1e9  # Å³
 _SMALLEST_HEIGHT = 0.3  # Å, between opposite faces of a cell
 GEOMETRY_RESOLUTION = 1e-4  # Å; well below any displacement that changes an energy noticeably
 
@@ -242,10 +243,12 @@ def _odd_lengths(atoms: Atoms) -> str | None:
     """Cells in which a search for neighbours would not end."""
     longest = float(atoms.cell.lengths().max())
     thinnest = float(abs(atoms.cell.volume) / max(atoms.cell.areas()))
-    if longest > _LARGEST_LENGTH or thinnest < _SMALLEST_HEIGHT:
+    volume = float(abs(atoms.cell.volume))
+    if longest > _LARGEST_LENGTH or thinnest < _SMALLEST_HEIGHT or volume > _LARGEST_VOLUME:
         return (
-            f"its periodic cell is up to {longest:.3g} Å long and {thinnest:.3g} Å thin; expected at most "
-            f"{_LARGEST_LENGTH:g} and at least {_SMALLEST_HEIGHT:g} Å. Are the units Å?"
+            f"its periodic cell is up to {longest:.3g} Å long, {thinnest:.3g} Å thin and has {volume:.3g} Å³; "
+            f"expected at most {_LARGEST_LENGTH:g} Å, at least {_SMALLEST_HEIGHT:g} Å and at most "
+            f"{_LARGEST_VOLUME:g} Å³. Give it in Å"
         )
     return None
 

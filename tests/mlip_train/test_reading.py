@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 
+from mlip_train import reading
 from mlip_train.errors import InputError
 from mlip_train.reading import Batch, find_files, read_batch
+from mlip_train.structures import check_frame
 from tests.mlip_train.frames import SILICON_ONLY, cluster, crystal, espresso, outcar, vasprun, with_results
 
 STRESS = np.array([0.01, 0.02, 0.03, 0.004, 0.005, 0.006])  # all different, to see the order
@@ -194,6 +196,11 @@ def test_a_path_to_nothing_is_named(tmp_path: Path, name: str) -> None:
     assert "Give files that ASE can read" in str(caught.value)
 
 
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match=r"an empty name was given .* Give files that ASE can read"):
+        read("")
+
+
 @pytest.mark.parametrize("content", [{}, {"README.md": "hello"}, {"sub/POSCAR": UNRELATED["POSCAR"]}])
 def test_a_folder_without_results_is_named(tmp_path: Path, content: dict[str, str]) -> None:
     folder = tmp_path / "run"
@@ -279,6 +286,29 @@ def test_one_odd_frame_does_not_stop_the_others(tmp_path: Path, comment: str) ->
     path.write_text(path.read_text().replace("energy=-9.0", comment))
     batch = read(path)
     assert {s.frame for s in batch.structures} >= {0, 2}
+
+
+def test_a_frame_that_the_gate_did_not_foresee_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(atoms: Atoms, *arguments: Any, **options: Any) -> Any:
+        if arguments[2] == 1:
+            raise ZeroDivisionError("what is this?")
+        return check_frame(atoms, *arguments, **options)
+
+    monkeypatch.setattr(reading, "check_frame", stumble)
+    batch = read(write(tmp_path / "a.extxyz", steps(3)))
+    assert [s.frame for s in batch.structures] == [0, 2]
+    assert "ZeroDivisionError: what is this?" in reasons(batch)[0]
+
+
+@pytest.mark.timeout(5)
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.extxyz")
+    write(tmp_path / "good.traj")
+    batch = read(tmp_path / "a.extxyz", tmp_path)
+    assert len(batch.structures) == 2
+    assert "it is not a regular file" in reasons(batch)[0]
 
 
 def test_atomic_numbers_of_no_element_do_not_stop_the_others(tmp_path: Path) -> None:
