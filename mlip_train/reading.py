@@ -282,14 +282,14 @@ def _outcar_convergence(path: Path) -> list[bool]:
 
 
 def _espresso_convergence(path: Path) -> list[bool]:
-    """What was said last before each step's forces; a hybrid functional converges more than once."""
-    flags, reached = [], True
+    """What was said last of each configuration; a hybrid functional converges more than once."""
+    flags: list[bool] = []
     with _open(path) as stream:
         for line in stream:
-            if b"convergence NOT achieved" in line:
-                reached = False
-            elif b"convergence has been achieved" in line:
-                reached = True
-            elif b"Forces acting on atoms" in line:
-                flags.append(reached)
+            if b"Program PWSCF" in line or b"ATOMIC_POSITIONS" in line:  # where ASE begins a frame
+                flags.append(True)
+            elif flags and b"convergence NOT achieved" in line:
+                flags[-1] = False
+            elif flags and b"convergence has been achieved" in line:
+                flags[-1] = True
     return flags
