@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlip_train import Campaign
+from mlip_train.accumulation import accumulate
+from mlip_train.generation import FitPlan, plan_fit
+from mlip_train.pacemaker.scratch import EngineScratch
+from tasks.train import _progress_while_running
+
+HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
+
+
+@pytest.fixture
+def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int], Path]) -> FitPlan:
+    campaign = make_campaign()
+    accumulate(campaign, [write_batch(0, 3)])
+    plan = plan_fit(campaign, 1)
+    EngineScratch(plan.run.scratch).renew()
+    return plan
+
+
+def test_progress_is_told_when_there_is_news_until_the_process_ends(
+    plan: FitPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.train._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("tasks.train._REPORT_EVERY", 0.1)
+    metrics = EngineScratch(plan.run.scratch).metrics
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1.2)"]) as process:
+        seen = []
+        for number, progress in enumerate(_progress_while_running(plan, process.pid)):
+            seen.append(progress.iteration if progress else None)
+            if number == 1:
+                metrics.write_text(HEADER + "0 0 0 0.5 0.1 0.4 8\n")
+            if number == 3:
+                metrics.write_text("something else\nthan metrics\n")
+            if number == 5:
+                metrics.write_text(HEADER + "0 0 0 0.5 0.1 0.4 8\n0 0 1 0.4 0.1 0.4 8\n")
+        # its exit code is left for whoever started it
+        assert process.wait() == 0
+    assert seen[:2] == [None, None]
+    assert [iteration for iteration in seen if iteration is not None] == [0, 1]
+
+
+def test_an_engine_that_ended_at_once_is_noticed(plan: FitPlan) -> None:
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
+        time.sleep(0.3)
+        assert list(_progress_while_running(plan, process.pid)) == []
+        assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT) is not None
