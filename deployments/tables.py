@@ -77,9 +77,8 @@ def overview(campaign: Campaign) -> dict[str, Any]:
 def generations_table(name: str, facts: dict[str, Any]) -> Table:
     """One line per generation."""
     table = _table(f"Campaign {name}: {', '.join(facts['elements'])}")
-    for header in ("gen.", "new\ntrain", "new\ntest", "start", "iter.", "time"):
-        table.add_column(header, justify="right")
-    for header in ("tested\non", "energy RMSE\n(meV/atom)", "force RMSE\n(meV/Å)", "state"):
+    headers = ["gen.", "new\ntrain", "new\ntest", "start", "iter.", "time", "tested\non"]
+    for header in (*headers, "E RMSE\nmeV/atom", "F RMSE\nmeV/Å", "state"):
         table.add_column(header, justify="right", no_wrap=True)
     for row in facts["generations"]:
         errors = (row["errors"] or {}).get("test") or (row["errors"] or {}).get("train")

@@ -134,7 +134,7 @@ def _results_in(folder: Path) -> list[Path]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """Files that are not hidden, through links to folders too, but each folder once."""
+    """Files that are not hidden, nor in hidden folders; through links to folders too, each folder once."""
     files, seen = [], set()
     for above, folders, names in os.walk(folder, followlinks=True):
         where = Path(above).resolve()
@@ -142,6 +142,7 @@ def _files_below(folder: Path) -> list[Path]:
             folders.clear()  # a link that leads back
             continue
         seen.add(where)
+        folders[:] = [name for name in folders if not name.startswith(".")]
         files += [Path(above, name) for name in names if not name.startswith(".")]
     return files
 

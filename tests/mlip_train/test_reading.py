@@ -6,7 +6,7 @@ import itertools
 import lzma
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,15 @@ def test_linked_folders_are_searched(tmp_path: Path) -> None:
     assert find_files([tmp_path / "runs"]) == [path]
 
 
-@pytest.mark.timeout(5)
-def test_links_that_lead_back_do_not_go_on_for_ever(tmp_path: Path) -> None:
+def test_links_that_lead_back_do_not_go_on_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = os.walk
+
+    def patient_walk(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for number, step in enumerate(walk(*arguments, **options)):
+            assert number < 100, "two links make 2^40 paths"
+            yield step
+
+    monkeypatch.setattr(os, "walk", patient_walk)
     path = write(tmp_path / "a.extxyz")
     for name in ("here", "there"):
         (tmp_path / name).symlink_to(tmp_path)
@@ -435,3 +442,10 @@ def test_outcomes_keep_the_order_of_files_and_frames(tmp_path: Path) -> None:
     assert [s.frame for s in batch.structures] == [0, 3]
     assert [a.frame for a in batch.isolated_atoms] == [2]
     assert [r.frame for r in batch.refusals] == [1]
+
+
+def test_hidden_folders_are_not_searched(tmp_path: Path) -> None:
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    write(tmp_path / ".ipynb_checkpoints" / "a.extxyz")
+    path = write(tmp_path / "a.extxyz")
+    assert find_files([tmp_path]) == [path]
