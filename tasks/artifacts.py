@@ -96,7 +96,7 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
     rows = []
     for split, errors in (
         ("test", evaluation.test),
-        ("test, potential before", evaluation.before),
+        ("test, before", evaluation.before),
         ("training", evaluation.train),
     ):
         if errors is None:
@@ -107,7 +107,8 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
         create_table_artifact(
             rows,
             key=artifact_key(plan.campaign, "errors"),
-            description=f"Errors of generation {plan.generation} against DFT, computed with the .yace file",
+            description=f"Errors of generation {plan.generation} against DFT, computed with the .yace file: E in "
+            "meV/atom, F in meV/Å, stress RMSE in GPa. Before: the potential before, on the same structures",
         )
 
 
@@ -141,12 +142,12 @@ Its energies are relative to {energies}: add these per atom to compare with DFT 
 ASE:
 ```python
 from mlip_train import Potential
-atoms.calc = Potential.load("{potential.path}").calculator()
+atoms.calc = Potential.load({str(potential.path)!r}).calculator()
 ```
 LAMMPS:
 ```
 pair_style pace
-pair_coeff * * {potential.yace} {elements}
+pair_coeff * * "{potential.yace}" {elements}
 ```
 """
     with _never_in_the_way():
@@ -163,9 +164,9 @@ def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | 
         "set": split,
         "config type": config_type,
         "structures": errors.n_structures,
-        "E RMSE (meV/atom)": f"{errors.energy_rmse:.2f}",
-        "E MAE (meV/atom)": f"{errors.energy_mae:.2f}",
-        "F RMSE (meV/Å)": f"{errors.force_rmse:.1f}",
-        "F MAE (meV/Å)": f"{errors.force_mae:.1f}",
-        "stress (GPa)": stress,
+        "E RMSE": f"{errors.energy_rmse:.2f}",
+        "E MAE": f"{errors.energy_mae:.2f}",
+        "F RMSE": f"{errors.force_rmse:.1f}",
+        "F MAE": f"{errors.force_mae:.1f}",
+        "stress": stress,
     }
