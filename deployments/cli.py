@@ -131,7 +131,7 @@ def run(campaign: CampaignArgument, data: DataArgument, as_json: JsonOption = Fa
         console.print("Connecting to Prefect (a local server takes some 15 s to start) ...")
         with prefect_api():
             # absolute, because the run may be repeated from elsewhere; a pattern stays a pattern
-            sources = [os.path.abspath(Path(source).expanduser()) for source in data]  # noqa: PTH100
+            sources = [source and os.path.abspath(os.path.expanduser(source)) for source in data]  # noqa: PTH100, PTH111
             with _interruption_is_explained(), follow_training(here, console):
                 state = train_generation(here.root, sources, return_state=True)
             page = url_for("flow-run", obj_id=state.state_details.flow_run_id)

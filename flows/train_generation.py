@@ -18,6 +18,7 @@ from mlip_train.campaign import Campaign
 from mlip_train.model import FrozenModel
 from mlip_train.potential import Potential
 from tasks.accumulate import accumulate
+from tasks.artifacts import never_in_the_way
 from tasks.evaluate import evaluate
 from tasks.publish import publish
 from tasks.render import render
@@ -45,7 +46,7 @@ def _run_name() -> str:
 
 
 @flow(name="train-generation", flow_run_name=_run_name)
-def train_generation(campaign: Path, data: list[Path]) -> GenerationResult:
+def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
     Parameters
@@ -93,5 +94,5 @@ def _skipped(campaign: Campaign, batch: Accumulation) -> State[GenerationResult]
 
 def _name_run(name: str) -> None:
     """Rename the run once its generation is known, which is after the batch was read."""
-    with get_client(sync_client=True) as client:
+    with never_in_the_way(), get_client(sync_client=True) as client:
         client.update_flow_run(flow_run.id, name=name)

@@ -28,6 +28,7 @@ from mlip_train.potential import Potential
 __all__ = [
     "ProgressReport",
     "artifact_key",
+    "never_in_the_way",
     "report_dataset",
     "report_errors",
     "report_loss_curve",
@@ -46,7 +47,7 @@ def artifact_key(campaign: Path, what: str) -> str:
 
 
 @contextmanager
-def _never_in_the_way() -> Iterator[None]:
+def never_in_the_way() -> Iterator[None]:
     """Let a run go on when Prefect cannot be reached: what it trains matters more than the report."""
     try:
         yield
@@ -63,7 +64,7 @@ class ProgressReport:
 
     def update(self, percent: float, description: str) -> None:
         """Create the artifact, or move it on."""
-        with _never_in_the_way():
+        with never_in_the_way():
             if self._artifact is None:
                 key = artifact_key(self._plan.campaign, "training")
                 self._artifact = create_progress_artifact(percent, key=key, description=description)
@@ -87,7 +88,7 @@ def report_dataset(campaign: Campaign) -> None:
         )
     if rows:
         key = artifact_key(campaign.root, "dataset")
-        with _never_in_the_way():
+        with never_in_the_way():
             create_table_artifact(rows, key=key, description="Structures in the dataset, per generation")
 
 
@@ -103,7 +104,7 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
             continue
         rows.append(_error_row(split, "all", errors.overall))
         rows += [_error_row(split, name, of_type) for name, of_type in errors.by_config_type.items()]
-    with _never_in_the_way():
+    with never_in_the_way():
         create_table_artifact(
             rows,
             key=artifact_key(plan.campaign, "errors"),
@@ -115,7 +116,7 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
 def report_loss_curve(plan: FitPlan) -> None:
     """The picture of the loss, embedded: Prefect serves no local files."""
     picture = base64.b64encode(plan.run.loss_curve.read_bytes()).decode()
-    with _never_in_the_way():
+    with never_in_the_way():
         create_markdown_artifact(
             f"![loss of generation {plan.generation}](data:image/png;base64,{picture})",
             key=artifact_key(plan.campaign, "loss-curve"),
@@ -150,7 +151,7 @@ pair_style pace
 pair_coeff * * "{potential.yace}" {elements}
 ```
 """
-    with _never_in_the_way():
+    with never_in_the_way():
         create_markdown_artifact(
             text,
             key=artifact_key(campaign.root, "potential"),

@@ -105,6 +105,8 @@ def test_bad_data_are_exit_2_and_name_file_and_frame(
         (["init", "new", "--elements", "Sj"], "'Sj' is not a chemical element"),
         (["init", "new", "--elements", "Si", "--preset", "fast"], "preset"),
         (["validate", "missing.extxyz"], "does not exist"),
+        (["validate", ""], "an empty name was given"),
+        (["validate", "~no_such_user/x.extxyz"], "does not exist"),
         (["run"], "Missing argument"),
     ],
 )
@@ -160,6 +162,16 @@ def test_doctor_finds_this_machine_ready() -> None:
     assert done.returncode == 0, done.stderr
     for looked_at in ("packages", "pacemaker", "TensorFlow", "Prefect"):
         assert looked_at in done.stderr
+
+
+def test_an_empty_name_is_not_the_current_directory(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, prefect_server: str
+) -> None:
+    campaign = make_campaign()
+    done = mlip_train("run", campaign.root, "", api=prefect_server, cwd=write_batch(0, 2).parent)
+    assert done.returncode == 2
+    assert "an empty name was given" in done.stderr
+    assert len(campaign.store) == 0
 
 
 def test_an_unreachable_server_is_named(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:
