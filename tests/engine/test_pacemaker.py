@@ -124,6 +124,32 @@ def test_a_ladder_is_climbed_and_then_continued_whole(
     assert second.record.history.iteration[-1] == 5
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_energy_based_weights_and_early_stopping(
+    make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path]
+) -> None:
+    campaign = make_campaign(
+        real_engine=True,
+        fit={
+            "max_epochs": 60,
+            "weighting": {
+                "kind": "energy_based",
+                "energy_zero": "cohesive",
+                "low_window": 0.1,
+                "upper_limit": 0.3,
+            },
+            "early_stopping": {"min_relative_change": 0.5, "patience": 3},
+        },
+        test={"fraction": 0.1},
+    )
+    potential = train_generation(campaign.root, [write_batch(0, 20)]).potential
+    assert potential is not None
+    assert 1 <= potential.record.history.iteration[-1] < 60
+    log = campaign.generation(1).log.read_text()
+    assert "EARLY STOPPING" in log
+    assert "energy reference frame - cohesive energy" in log
+
+
 def test_the_engine_reads_the_input_as_it_was_meant(
     make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path]
 ) -> None:
