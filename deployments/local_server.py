@@ -30,6 +30,7 @@ __all__ = ["LocalServer", "configured_server_problem", "prefect_api"]
 
 _HOST = "127.0.0.1"
 _USUAL_PORT = 4200
+_ATTEMPTS = 3
 _PATIENCE = 180.0  # seconds; a first start migrates the database
 
 
@@ -37,6 +38,10 @@ class _Running(FrozenModel):
     pid: int
     created: float  # of the process, so that a reused pid is not mistaken for the server
     port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{_HOST}:{self.port}"
 
 
 class LocalServer:
@@ -57,7 +62,7 @@ class LocalServer:
     def url(self) -> str | None:
         """Address of the running server, or None."""
         running = self._running()
-        return f"http://{_HOST}:{running.port}" if running and answers(f"http://{_HOST}:{running.port}") else None
+        return running.url if running and _serves(running) else None
 
     def start(self) -> str:
         """Return the address of the server, started if it is not running.
@@ -69,11 +74,14 @@ class LocalServer:
         """
         self.home.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(self.home / ".lock"):
-            running = self._running() or self._launch()
-            url = f"http://{_HOST}:{running.port}"
-            # A server that is there but slow is waited for: other runs may be using it.
-            self._wait_until_up(url, running)
-            return url
+            running = self._running()
+            for _ in range(_ATTEMPTS):
+                running = running or self._launch()
+                # A server that is there but slow is waited for: other runs may be using it.
+                if self._comes_up(running):
+                    return running.url
+                running = None  # it ended, as it does when another program was quicker to take its port
+        raise InputError(f"the local Prefect server does not start; its log is {self.log}")
 
     def stop(self) -> bool:
         """End the server; return whether there was one."""
@@ -97,7 +105,10 @@ class LocalServer:
         except ValidationError:  # of another version of this program
             return None
         try:
-            created = psutil.Process(running.pid).create_time()
+            process = psutil.Process(running.pid)
+            created = process.create_time()
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
         except psutil.NoSuchProcess:
             return None
         return running if abs(created - running.created) < 1.0 else None
@@ -129,9 +140,11 @@ class LocalServer:
                 start_new_session=True,  # it outlives the command that started it
             )
 
-    def _wait_until_up(self, url: str, running: _Running) -> None:
+    def _comes_up(self, running: _Running) -> bool:
+        """Wait for a server to answer; False when its process ends instead."""
+
         def has_ended(_: tenacity.RetryCallState) -> bool:
-            return not psutil.pid_exists(running.pid) or self._running() is None
+            return self._running() is None
 
         waiting = tenacity.Retrying(
             stop=tenacity.stop_any(tenacity.stop_after_delay(_PATIENCE), has_ended),
@@ -139,10 +152,12 @@ class LocalServer:
             retry=tenacity.retry_if_result(lambda up: not up),
         )
         try:
-            waiting(answers, url)
+            return waiting(_serves, running)
         except tenacity.RetryError as error:
+            if self._running() is None:
+                return False
             raise InputError(
-                f"the local Prefect server (process {running.pid}) does not answer at {url}; its log is "
+                f"the local Prefect server (process {running.pid}) does not answer at {running.url}; its log is "
                 f"{self.log}. End it with `make stop` and run this again"
             ) from error
 
@@ -152,6 +167,21 @@ class LocalServer:
                 probe.bind((_HOST, port))
                 return int(probe.getsockname()[1])
         raise InputError(f"no free port on {_HOST}")
+
+
+def _serves(running: _Running) -> bool:
+    """Whether this very process answers; another one's server may stand at its port."""
+    try:
+        server = psutil.Process(running.pid)
+        listening = {
+            connection.laddr.port
+            for process in (server, *server.children(recursive=True))
+            for connection in process.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    except psutil.NoSuchProcess:
+        return False
+    return running.port in listening and answers(running.url)
 
 
 def answers(url: str) -> bool:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -40,3 +42,30 @@ def test_another_process_with_the_old_pid_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(json.dumps({"pid": os.getpid(), "created": 1.0, "port": 9}))
     assert server.url() is None
     assert server.stop() is False
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_another_server_at_the_port_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = ThreadingHTTPServer(("127.0.0.1", 0), _Stranger)
+    threading.Thread(target=stranger.serve_forever, daemon=True).start()
+    taken = stranger.server_address[1]
+    free = LocalServer._free_port
+    ports = iter([taken])
+    monkeypatch.setattr(LocalServer, "_free_port", lambda self: next(ports, None) or free(self))
+    server = LocalServer(tmp_path)
+    try:
+        url = server.start()
+        assert answers(f"http://127.0.0.1:{taken}")
+        assert url != f"http://127.0.0.1:{taken}"
+        assert answers(url)
+    finally:
+        server.stop()
+        stranger.shutdown()
