@@ -233,7 +233,7 @@ def _says_converged(atoms: Atoms, found: bool | None) -> bool | None:
     stated = columns_of(atoms).get("converged", atoms.info.get("converged"))
     if stated is None:
         return found
-    return str(stated).strip().lower() not in {"false", "f", "no", "0", "0.0"}
+    return str(stated).strip().lower() in {"true", "t", "yes", "1", "1.0"}  # "not yet" is no yes
 
 
 def _convergence(path: Path, n_frames: int) -> list[bool | None]:

@@ -409,7 +409,7 @@ def test_a_hybrid_functional_converges_more_than_once_per_step(tmp_path: Path) -
     assert reasons(batch) == [UNCONVERGED]
 
 
-@pytest.mark.parametrize("word", ["F", "False", "false", "no", "0"])
+@pytest.mark.parametrize("word", ["F", "False", "false", "no", "0", '"not yet"', '"1 0"'])
 def test_unconverged_can_be_said_in_many_ways(tmp_path: Path, word: str) -> None:
     path = write(tmp_path / "a.extxyz")
     path.write_text(path.read_text().replace("energy=", f"converged={word} energy="))
