@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from mlip_train.campaign import Campaign
-from mlip_train.generation import FitPlan
 from mlip_train.pacemaker.metrics import ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
+from mlip_train.planning import FitPlan
 
 __all__ = ["follow_training", "show_flow_messages"]
 

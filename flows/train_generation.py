@@ -20,8 +20,11 @@ from mlip_train.potential import Potential
 from tasks.accumulate import accumulate
 from tasks.artifacts import never_in_the_way
 from tasks.evaluate import evaluate
+from tasks.grade import grade
 from tasks.publish import publish
 from tasks.render import render
+from tasks.select import select
+from tasks.start import start
 from tasks.train import train
 
 __all__ = ["GenerationResult", "train_generation"]
@@ -71,9 +74,12 @@ def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult
         if batch.generation is None:
             return _skipped(here, batch)
         _name_run(f"{here.name} generation {batch.generation}")
-        plan = render(here.root, batch.generation)
+        selection = select(here.root, batch.generation)
+        plan = start(here.root, batch.generation, selection)
+        render(plan)
         fit = train(plan)
         evaluation = evaluate(plan)
+        grade(plan)
         potential = publish(plan, fit, evaluation)
     return _published(potential, batch)
 

@@ -20,6 +20,7 @@ from mlip_train.presets import PRESETS, fill_in
 
 __all__ = [
     "ZBL",
+    "ActiveSetRule",
     "Basis",
     "CampaignConfig",
     "Checks",
@@ -34,6 +35,7 @@ __all__ = [
     "NoReference",
     "Reference",
     "SplitRule",
+    "StartRule",
     "UniformWeighting",
 ]
 
@@ -206,7 +208,16 @@ Weighting = Annotated[UniformWeighting | EnergyBasedWeighting, Field(discriminat
 class Fit(FrozenModel):
     """How the coefficients are optimised."""
 
-    max_epochs: int = Field(300, ge=1, description="Largest number of optimiser iterations (per ladder step).")
+    max_epochs: int = Field(
+        300, ge=0,
+        description="Largest number of optimiser iterations (per ladder step). 0: the linear solution itself is "
+        "the potential, in seconds.",
+    )  # fmt: skip
+    max_hours: PositiveFloat | None = Field(
+        None,
+        description="Wall-time budget of one fit in hours: when it is used up, what was reached is the potential. "
+        "null: none.",
+    )
     optimizer: Literal["BFGS", "L-BFGS-B"] = Field(
         "BFGS", description="BFGS converges faster; L-BFGS-B needs less memory for thousands of coefficients."
     )
@@ -215,6 +226,48 @@ class Fit(FrozenModel):
     weighting: Weighting = Field(UniformWeighting(), description="How structures are weighted against each other.")
     l2_regularization: float = Field(0.0, ge=0, description="Factor of the squared coefficients in the loss.")
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random in a fit.")
+
+
+class StartRule(FrozenModel):
+    """What fits begin from."""
+
+    first: Literal["linear", "zeros"] = Field(
+        "linear", description="The first fit: linear least squares of the linear part, or all coefficients zero."
+    )
+    next: Literal["previous", "linear", "zeros"] = Field(
+        "previous",
+        description="Later fits: previous continues the current potential; linear solves for its linear part "
+        "anew, keeping its radial functions; zeros forgets it.",
+    )
+
+
+class ActiveSetRule(FrozenModel):
+    """Which of the stored structures a fit learns from. The dataset always keeps all."""
+
+    method: Literal["maxvol", "none"] = Field(
+        "none", description="maxvol: the structures with active atoms (D-optimality); none: all of them."
+    )
+    max_structures: int | None = Field(
+        None, ge=1,
+        description="Exactly so many whenever there are so many: the active set, then that of the others, and so "
+        "on. null: the active set.",
+    )  # fmt: skip
+    gamma_tolerance: float = Field(
+        1.01, ge=1.0, le=10.0, description="Extrapolation grade above which an atom enlarges the active set."
+    )
+    keep: tuple[str, ...] = Field((), description="Config types that are always learned from.")
+    replay: Literal["all", "active_set"] | PositiveFloat = Field(
+        "all",
+        description="Structures of earlier generations: all, those of the active set, or so many per new one "
+        "(those that add most first).",
+    )
+
+    @model_validator(mode="after")
+    def _needs_maxvol(self) -> ActiveSetRule:
+        if self.method == "none" and (self.max_structures is not None or self.keep):
+            what = "max_structures" if self.max_structures is not None else "keep"
+            raise ValueError(f"{what} chooses among structures; set method: maxvol with it")
+        return self
 
 
 class SplitRule(FrozenModel):
@@ -280,6 +333,8 @@ class CampaignConfig(FrozenModel):
     )
     loss_weights: LossWeights = Field(LossWeights(), description="Shares of the loss.")
     fit: Fit = Field(Fit(), description="Optimisation.")
+    start: StartRule = Field(StartRule(), description="What fits begin from.")
+    active_set: ActiveSetRule = Field(ActiveSetRule(), description="Which structures a fit learns from.")
     test: SplitRule = Field(SplitRule(), description="The test split.")
     checks: Checks = Field(Checks(), description="The gate that DFT results pass before they are stored.")
     engine: Engine = Field(Engine(), description="Where and how Pacemaker runs.")
@@ -328,6 +383,14 @@ class CampaignConfig(FrozenModel):
             if missing or unknown:
                 wrong = f"missing {sorted(missing)}" if missing else f"not in elements: {sorted(unknown)}"
                 raise ValueError(f"reference_energies must name each element once; {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_fitted(self) -> CampaignConfig:
+        if self.fit.max_epochs == 0 and "zeros" in (self.start.first, self.start.next):
+            raise ValueError(
+                "fit.max_epochs: 0 trains nothing from zeros; set start.first and start.next to linear"
+            )
         return self
 
     @classmethod

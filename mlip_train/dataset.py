@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal, cast
@@ -224,14 +224,18 @@ class DatasetStore:
                 for row in batch.to_pylist():
                     yield StoredStructure(_from_row(row), row["generation"], row["split"])
 
-    def export(self, path: Path, split: Split) -> int:
-        """Write the rows of a split in Pacemaker's format; return how many.
+    def export(self, path: Path, split: Split, only: Set[str] | None = None) -> int:
+        """Write the rows of a split, or those of them with given ids, in Pacemaker's format; return how many.
 
         A gzip pickle of a DataFrame with columns `ase_atoms`, `energy` (eV, total),
         `energy_corrected` (eV, minus the pinned reference energies), `forces` (eV/Å), `stress`
         (eV/Å³ Voigt, or None) and `name` (the structure_id). Derived: it can always be rebuilt.
         """
-        rows = [self._engine_row(stored.structure) for stored in self.iterate(split)]
+        rows = [
+            self._engine_row(stored.structure)
+            for stored in self.iterate(split)
+            if only is None or stored.structure.structure_id in only
+        ]
         frame = pd.DataFrame(rows, columns=["ase_atoms", "energy", "energy_corrected", "forces", "stress", "name"])
         with (
             atomic_path(path) as temporary,

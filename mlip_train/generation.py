@@ -1,209 +1,30 @@
-"""One generation of a campaign: what is to be fitted, and what came of it."""
+"""What came of a generation's fit: judged, measured and described for publication."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
-import os
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from importlib.metadata import version
 
-from pydantic import ValidationError
+import pandas as pd
 
 from mlip_train.campaign import Campaign
-from mlip_train.config import CampaignConfig
-from mlip_train.dataset import Manifest
-from mlip_train.errors import EngineError, TrainingFailedError
+from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
-from mlip_train.files import write_atomically
+from mlip_train.files import copy_atomically, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.bbasis import export_yace, prepare_start
-from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
-from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
+from mlip_train.pacemaker.bbasis import export_yace
+from mlip_train.pacemaker.interim import discard_interim
+from mlip_train.pacemaker.linear_start import write_linear_metrics, write_predictions
 from mlip_train.pacemaker.metrics import place_on, read_metrics
-from mlip_train.pacemaker.outcome import collect_outcome, engine_versions
-from mlip_train.potential import Lineage, Potential, PotentialRecord, Start, TrainingHistory
-from mlip_train.splits import Split
+from mlip_train.pacemaker.outcome import collect_outcome, engine_versions, reason_it_stopped
+from mlip_train.planning import FitPlan, FitRecord, hash_of
+from mlip_train.potential import Lineage, Potential, PotentialRecord, TrainingHistory
+from mlip_train.selection import chosen_structures
 from mlip_train.structures import Structure
 
-__all__ = [
-    "FitPlan",
-    "FitRecord",
-    "evaluate_fit",
-    "finish_fit",
-    "finished_fit",
-    "history_of",
-    "plan_fit",
-    "record_of",
-]
-
-
-class FitPlan(FrozenModel):
-    """A fit that is ready to run."""
-
-    campaign: Path
-    config: CampaignConfig  # as it was when the run began; a later edit of campaign.yaml does not matter
-    generation: int
-    identity: str  # SHA-256 of everything that determines the result
-    start: Start
-    epochs: int  # to do now, per ladder step
-    parent_sha256: str | None  # of the potential that was current, whether or not the fit continues it
-    dataset_hash: str
-    basis_hash: str
-    n_train: int
-    n_test: int
-
-    @property
-    def run(self) -> GenerationDirectory:
-        """The run's files."""
-        return Campaign(self.campaign).generation(self.generation)
-
-    @property
-    def most_iterations(self) -> int:
-        """Iterations that the fit takes in all if nothing stops it early."""
-        basis = self.config.basis
-        if basis.ladder_step is None or self.start.kind == "previous":
-            return self.start.resumed_after + self.epochs
-        n_functions = basis.functions_per_element * len(self.config.elements)
-        return self.start.resumed_after + self.epochs * math.ceil(n_functions / basis.ladder_step)
-
-
-class FitRecord(FrozenModel):
-    """A fit that ended well."""
-
-    identity: str
-    start: Start
-    left_out: int  # structures that the weighting policy did not use
-    seconds: float  # of the engine in the last attempt, from start to exit
-    return_code: int
-    engine: dict[str, str]
-
-
-def plan_fit(campaign: Campaign, generation: int) -> FitPlan:
-    """Write the run directory of a generation: data, start potential, input.yaml, plan.json.
-
-    The fit continues an interrupted one if nothing that determines its result has changed, else the
-    current potential if the basis is the same, else it starts from zeros. A fit that has ended well
-    before is not prepared again.
-
-    Raises
-    ------
-    TrainingFailedError
-        When there is not a single training structure.
-    """
-    config, store, run = campaign.config, campaign.store, campaign.generation(generation)
-    n_train, n_test = store.count("train"), store.count("test")
-    if n_train == 0:
-        raise TrainingFailedError(f"{store.directory} holds no training structures; add more DFT results")
-    parent = Potential.current(campaign)
-    parent_sha256 = parent.record.files[parent.yaml.name] if parent else None
-    identity = _identity(config, store.manifest, parent_sha256)
-    basis_hash = _hash(basis_section(config))
-    finished = finished_fit(run, identity)
-    if finished is not None:
-        start, epochs = finished.start, config.fit.max_epochs
-    else:
-        run.root.mkdir(parents=True, exist_ok=True)
-        start, interim = _choose_start(run, identity, parent, basis_hash)
-        epochs = _epochs_to_do(config, interim)
-        _write_data(campaign, run)
-        _write_input(config, store.manifest, run, start, interim, epochs)
-    plan = FitPlan(
-        campaign=campaign.root,
-        config=config,
-        generation=generation,
-        identity=identity,
-        start=start,
-        epochs=epochs,
-        parent_sha256=parent_sha256,
-        dataset_hash=store.manifest.dataset_hash,
-        basis_hash=basis_hash,
-        n_train=n_train,
-        n_test=n_test,
-    )
-    write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
-    return plan
-
-
-def _identity(config: CampaignConfig, manifest: Manifest, parent_sha256: str | None) -> str:
-    """Hash of what determines a fit's result; not of paths, or of what only changes its speed."""
-    native = render_input(config, manifest.reference_energies, Path(), None, None, config.fit.max_epochs)
-    backend = {key: value for key, value in native["backend"].items() if key == "evaluator"}
-    data = {key: value for key, value in native["data"].items() if key != "filename"}
-    return _hash([native | {"backend": backend, "data": data}, manifest.dataset_hash, parent_sha256])
-
-
-def _choose_start(
-    run: GenerationDirectory, identity: str, parent: Potential | None, basis_hash: str
-) -> tuple[Start, InterimRecord | None]:
-    """Write the start potential, if any; say what the fit began from and what it resumes from."""
-    if parent is None:
-        start = Start(kind="zeros", reason="there is no earlier potential")
-    elif parent.record.lineage.basis_hash != basis_hash:
-        start = Start(kind="zeros", reason=f"the basis is not that of generation {parent.generation} any more")
-    else:
-        start = Start(kind="previous", reason="it has the same basis", generation=parent.generation)
-    interim = resumable(run, identity)
-    if interim is not None:
-        # Only a damaged file raises here; the fit then begins where it first did.
-        with contextlib.suppress(EngineError):
-            prepare_start(run.interim_potential, run.start_potential)
-            return start.model_copy(update={"resumed_after": interim.iterations}), interim
-    discard_interim(run)
-    if parent is not None and start.kind == "previous":
-        prepare_start(parent.yaml, run.start_potential)
-    return start, None
-
-
-def _epochs_to_do(config: CampaignConfig, interim: InterimRecord | None) -> int:
-    """Epochs per ladder step; a resumed ladder gets all of them for the step that was interrupted."""
-    if interim is None or config.basis.ladder_step is not None:
-        return config.fit.max_epochs
-    return max(config.fit.max_epochs - interim.iterations, 1)
-
-
-def _write_data(campaign: Campaign, run: GenerationDirectory) -> None:
-    campaign.store.export(campaign.accumulated, "train")
-    _link_or_copy(campaign.accumulated, run.train_data)
-    if campaign.store.count("test"):
-        campaign.store.export(run.test_data, "test")
-
-
-def _write_input(
-    config: CampaignConfig,
-    manifest: Manifest,
-    run: GenerationDirectory,
-    start: Start,
-    interim: InterimRecord | None,
-    epochs: int,
-) -> None:
-    native = render_input(
-        config,
-        manifest.reference_energies,
-        run.train_data,
-        run.test_data if run.test_data.exists() else None,
-        None if start.kind == "zeros" and interim is None else run.start_potential,
-        epochs,
-        climb_from_start=interim is not None and not interim.complete,
-    )
-    write_input(run.input_yaml, native)
-
-
-def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
-    """The record of this very fit if it has ended well before."""
-    if not all(f.exists() for f in (run.fit_record, run.fitted_potential, run.train_predictions)):
-        return None
-    try:
-        record = FitRecord.model_validate_json(run.fit_record.read_bytes())
-    except ValidationError:  # of another version of this program: the fit is done again
-        return None
-    return record if record.identity == identity else None
+__all__ = ["check_continued", "evaluate_fit", "finish_fit", "finish_linear", "history_of", "record_of"]
 
 
 def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
@@ -212,6 +33,7 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     run.fit_record.unlink(missing_ok=True)
     try:
         left_out = collect_outcome(run, return_code, may_leave_out=plan.config.fit.weighting.kind != "uniform")
+        check_continued(plan, read_metrics(run.metrics))
     except TrainingFailedError:
         # Resuming from the same place would fail in the same way; the next attempt starts afresh.
         discard_interim(run)
@@ -219,6 +41,7 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     record = FitRecord(
         identity=plan.identity,
         start=plan.start,
+        stopped=reason_it_stopped(run.log),
         left_out=left_out,
         seconds=seconds,
         return_code=return_code,
@@ -226,6 +49,60 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     )
     write_atomically(run.fit_record, record.model_dump_json(indent=2) + "\n")
     discard_interim(run)
+    return record
+
+
+def check_continued(plan: FitPlan, metrics: pd.DataFrame) -> None:
+    """Compare the first errors that the engine reported with those of the start potential on the same data.
+
+    Raises
+    ------
+    TrainingFailedError
+        When they differ: the engine began from something else.
+    """
+    expected = plan.start_errors
+    if expected is None or metrics.empty:
+        return
+    first = metrics.iloc[0]
+    energy, force = 1e3 * float(first["rmse_epa"]), 1e3 * float(first["rmse_f_comp"])
+    if not (_close(energy, expected.energy_rmse, 0.02) and _close(force, expected.force_rmse, 0.1)):
+        raise TrainingFailedError(
+            f"the fit did not continue from {plan.run.start_potential}: that has errors of "
+            f"{expected.energy_rmse:.3g} meV/atom and {expected.force_rmse:.3g} meV/Å on the training structures, "
+            f"but the engine began with {energy:.3g} meV/atom and {force:.3g} meV/Å. Nothing was published; look "
+            "for keys in 'extra' that change the potential or the data, and remove them"
+        )
+
+
+def _close(value: float, expected: float, absolute: float) -> bool:
+    return abs(value - expected) <= absolute + 0.01 * expected
+
+
+def finish_linear(plan: FitPlan) -> FitRecord:
+    """Make the linear solution the generation's potential, with the files that a fit would leave.
+
+    Raises
+    ------
+    TrainingFailedError
+        When the plan holds no linear solution.
+    """
+    run, solution = plan.run, plan.solution
+    if solution is None:
+        raise TrainingFailedError(f"generation {plan.generation} has no linear solution; set start to linear")
+    copy_atomically(run.start_potential, run.fitted_potential)
+    structures = chosen_structures(Campaign(plan.campaign), run)
+    write_linear_metrics(run, solution)
+    write_predictions(run, structures())
+    record = FitRecord(
+        identity=plan.identity,
+        start=plan.start,
+        stopped=f"solved (ridge {solution.ridge:.0e})",
+        left_out=0,
+        seconds=solution.seconds,
+        return_code=0,
+        engine={"pacemaker_version": version("python-ace")},
+    )
+    write_atomically(run.fit_record, record.model_dump_json(indent=2) + "\n")
     return record
 
 
@@ -248,16 +125,13 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
         exported[structure.structure_id] = (energy, len(structure.numbers))
         on_progress(len(exported))
 
-    def errors_on(split: Split) -> SplitErrors | None:
-        store = campaign.store
-        structures = (stored.structure for stored in store.iterate(split))
-        return evaluate(run.exported_potential, structures, store.manifest.reference_energies, note)
-
-    train = errors_on("train")
+    energies = campaign.store.manifest.reference_energies
+    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, note)
     if train is None:
         raise TrainingFailedError(f"generation {plan.generation} has no training structures to evaluate")
     disagreement = trainer_disagreement(run.train_predictions, exported)
-    test = errors_on("test")
+    unseen = (stored.structure for stored in campaign.store.iterate("test"))
+    test = evaluate(run.exported_potential, unseen, energies, note)
     return Evaluation(
         train=train, test=test, trainer_disagreement=disagreement, before=_errors_of_current(campaign)
     )
@@ -297,10 +171,11 @@ def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHist
 
 def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> PotentialRecord:
     """Everything a bundle says about itself; its files and date are filled in when it is published."""
-    continued = fit.start.kind == "previous"
+    continued = fit.start.generation is not None
     return PotentialRecord(
         generation=plan.generation,
         created=datetime.now(UTC),
+        convergence=fit.stopped,
         elements=plan.config.elements,
         cutoff=plan.config.basis.cutoff,
         reference_energies=Campaign(plan.campaign).store.manifest.reference_energies,
@@ -309,7 +184,7 @@ def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potentia
             start=fit.start,
             parent_sha256=plan.parent_sha256 if continued else None,
             dataset_hash=plan.dataset_hash,
-            config_hash=_hash(plan.config.model_dump(mode="json")),
+            config_hash=hash_of(plan.config.model_dump(mode="json")),
             basis_hash=plan.basis_hash,
             n_train=plan.n_train,
             n_test=plan.n_test,
@@ -319,16 +194,3 @@ def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potentia
         errors=evaluation,
         seconds={"engine": fit.seconds},
     )
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Give the run its own name for the data; it stays when the accumulated file is replaced."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)

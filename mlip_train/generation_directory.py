@@ -30,6 +30,26 @@ class GenerationDirectory:
         return self.root / "test.pckl.gzip"
 
     @property
+    def basis(self) -> Path:
+        """The B-basis to fit, with what it takes over from the current potential."""
+        return self.root / "basis.yaml"
+
+    @property
+    def selection(self) -> Path:
+        """Which structures this fit learns from, and why."""
+        return self.root / "selection.json"
+
+    @property
+    def active_set(self) -> Path:
+        """The active set that the selection ended with, for the next one to go on from."""
+        return self.root / "active_set.npz"
+
+    @property
+    def inverse_active_set(self) -> Path:
+        """The active set of the fitted potential, as evaluators of extrapolation grades read it."""
+        return self.root / "fitted_potential.asi"
+
+    @property
     def start_potential(self) -> Path:
         """The B-basis that the fit continues from, when it does not start from zeros."""
         return self.root / "start_potential.yaml"

@@ -22,15 +22,27 @@ __all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory"
 class Start(FrozenModel):
     """What a fit began from."""
 
-    kind: Literal["zeros", "previous"]
+    kind: Literal["zeros", "linear", "previous"]
     reason: str
-    generation: int | None = None  # the one that is continued, with kind previous
+    generation: int | None = None  # continued, or (kind linear) whose radial functions are kept
+    grown_by: int = 0  # functions that the continued potential did not have
     resumed_after: int = 0  # iterations done in attempts that were interrupted
 
     def __str__(self) -> str:
-        began = f"continues generation {self.generation}" if self.kind == "previous" else "starts from zeros"
+        match self.kind:
+            case "zeros":
+                began = "starts from zeros"
+            case "linear" if self.generation is None:
+                began = "starts from the linear solution"
+            case "linear":
+                began = (
+                    f"starts from the linear solution with the radial functions of generation {self.generation}"
+                )
+            case "previous":
+                began = f"continues generation {self.generation}"
+        grown = f", grown by {self.grown_by} functions" if self.grown_by else ""
         resumed = f"; resumed after {self.resumed_after} iterations" if self.resumed_after else ""
-        return f"{began} ({self.reason}){resumed}"
+        return f"{began}{grown} ({self.reason}){resumed}"
 
 
 class Lineage(FrozenModel):
@@ -41,7 +53,7 @@ class Lineage(FrozenModel):
     dataset_hash: str
     config_hash: str
     basis_hash: str
-    n_train: int
+    n_train: int  # structures that the fit learned from
     n_test: int
     engine: dict[str, str]
 
@@ -68,6 +80,7 @@ class PotentialRecord(FrozenModel):
     reference_energies: dict[str, float]  # eV, to be added per atom to get DFT totals
     files: dict[str, str]  # name -> sha256
     lineage: Lineage
+    convergence: str  # why the fit ended
     history: TrainingHistory
     errors: Evaluation
     seconds: dict[str, float]
@@ -139,17 +152,28 @@ class Potential(FrozenModel):
         return self.path.with_suffix(".yace")
 
     @property
+    def asi(self) -> Path:
+        """Inverse of the active set, for extrapolation grades."""
+        return self.path.with_suffix(".asi")
+
+    @property
     def errors(self) -> Evaluation:
         """Errors on the training set and the fixed test set."""
         return self.record.errors
 
     def calculator(self) -> Any:
-        """ASE calculator of the deployed file: energy (eV), forces (eV/Å), stress (eV/Å³).
+        """ASE calculator: energy (eV), forces (eV/Å), stress (eV/Å³) and `results["gamma"]`.
+
+        gamma is the extrapolation grade of each atom: at most about 1 within what the potential was
+        trained on, and the larger the less it is to be trusted. Grades need the B-basis, which is slower
+        than the .yace that MD codes run; energies and forces are the same.
 
         Energies are relative to `record.reference_energies`, as in every MD code that reads the file:
         add that energy once per atom to compare with DFT totals.
         """
-        return PyACECalculator(str(self.yace))
+        calculator = PyACECalculator(str(self.yaml))
+        calculator.set_active_set(str(self.asi))
+        return calculator
 
 
 def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:
@@ -162,6 +186,7 @@ def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecor
     with campaign.publishing(record.generation):
         copy_atomically(run.fitted_potential, target.with_suffix(".yaml"))
         copy_atomically(run.exported_potential, target.with_suffix(".yace"))
+        copy_atomically(run.inverse_active_set, target.with_suffix(".asi"))
         files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
         record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
         write_atomically(target, record.model_dump_json(indent=1) + "\n")

@@ -22,8 +22,9 @@ from prefect.logging import get_run_logger
 
 from mlip_train.campaign import Campaign
 from mlip_train.evaluation import Errors, Evaluation
-from mlip_train.generation import FitPlan
+from mlip_train.planning import FitPlan
 from mlip_train.potential import Potential
+from mlip_train.selection import Selection
 
 __all__ = [
     "ProgressReport",
@@ -33,6 +34,7 @@ __all__ = [
     "report_errors",
     "report_loss_curve",
     "report_potential",
+    "report_selection",
 ]
 
 
@@ -157,6 +159,15 @@ pair_coeff * * "{potential.yace}" {elements}
             key=artifact_key(campaign.root, "potential"),
             description=f"Potential of generation {potential.generation}",
         )
+
+
+def report_selection(campaign: Path, selection: Selection) -> None:
+    """Table of what a fit learns from."""
+    rows = [{"what": "all structures", "learned from": str(selection.structures)}]
+    rows += [{"what": f"with {e}", "learned from": str(share)} for e, share in selection.by_element.items()]
+    rows += [{"what": name, "learned from": str(share)} for name, share in selection.by_config_type.items()]
+    with never_in_the_way():
+        create_table_artifact(rows, key=artifact_key(campaign, "selection"), description=str(selection))
 
 
 def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | int]:

@@ -8,7 +8,8 @@ from prefect.logging import get_run_logger
 from mlip_train.campaign import Campaign
 from mlip_train.evaluation import Evaluation
 from mlip_train.figures import draw_loss_curve
-from mlip_train.generation import FitPlan, FitRecord, record_of
+from mlip_train.generation import record_of
+from mlip_train.planning import FitPlan, FitRecord
 from mlip_train.potential import Potential
 from mlip_train.potential import publish as publish_bundle
 from tasks.artifacts import report_loss_curve, report_potential

@@ -13,11 +13,13 @@ from prefect.logging import get_run_logger
 from prefect_shell import ShellOperation
 
 from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
-from mlip_train.generation import FitPlan, FitRecord, finish_fit, finished_fit
+from mlip_train.generation import check_continued, finish_fit, finish_linear
 from mlip_train.pacemaker.command import find_engine, shell_lines
 from mlip_train.pacemaker.interim import keep_interim
 from mlip_train.pacemaker.metrics import FitProgress, ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
+from mlip_train.pacemaker.time_budget import DEADLINE
+from mlip_train.planning import FitPlan, FitRecord, finished_fit
 from tasks.artifacts import ProgressReport
 
 __all__ = ["train"]
@@ -33,11 +35,14 @@ def train(plan: FitPlan) -> FitRecord:
     if (earlier := finished_fit(plan.run, plan.identity)) is not None:
         logger.info("This very fit ended well before; it is not repeated")
         return earlier
+    if plan.is_linear:
+        logger.info("fit.max_epochs is 0: the linear solution is the potential of this generation")
+        return finish_linear(plan)
     began = time.monotonic()
     return_code = _run_engine(plan)
     seconds = time.monotonic() - began
     record = finish_fit(plan, return_code, seconds)
-    logger.info("Trained generation %d in %.0f s", plan.generation, seconds)
+    logger.info("Trained generation %d in %.0f s; stopped: %s", plan.generation, seconds, record.stopped)
     if record.return_code:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
     if record.left_out:
@@ -50,7 +55,10 @@ def _run_engine(plan: FitPlan) -> int:
     run, engine = plan.run, plan.config.engine
     commands = shell_lines(find_engine(engine.command), run.input_yaml, run.log)
     EngineScratch(run.scratch).renew()
-    shell = ShellOperation(commands=commands, env=engine.environment, working_dir=run.scratch, stream_output=False)
+    environment = dict(engine.environment)
+    if plan.config.fit.max_hours is not None:
+        environment[DEADLINE] = str(time.time() + 3600 * plan.config.fit.max_hours)
+    shell = ShellOperation(commands=commands, env=environment, working_dir=run.scratch, stream_output=False)
     try:
         with shell:
             process = shell.trigger()
@@ -90,7 +98,9 @@ def _progress_while_running(plan: FitPlan, pid: int) -> Iterator[FitProgress | N
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return
             time.sleep(_LOOK_EVERY)
-        progress = clock.progress(_metrics_so_far(plan))
+        metrics = _metrics_so_far(plan)
+        check_continued(plan, metrics)
+        progress = clock.progress(metrics)
         is_news = progress is not None and progress.iteration > known
         yield progress if is_news else None
         known = progress.iteration if progress is not None else known

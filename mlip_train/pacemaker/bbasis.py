@@ -1,4 +1,4 @@
-"""B-basis files (.yaml): reading them with care, preparing one to continue from, exporting."""
+"""B-basis files (.yaml): reading them with care, and exporting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlip_train.errors import EngineError
 from mlip_train.files import atomic_path
 from mlip_train.pacemaker.library import ACEBBasisSet, BBasisConfiguration
 
-__all__ = ["coefficients_of", "elements_of", "export_yace", "load_bbasis", "prepare_start"]
+__all__ = ["coefficients_of", "elements_of", "export_yace", "load_bbasis"]
 
 
 def load_bbasis(path: Path) -> Any:
@@ -41,30 +41,6 @@ def coefficients_of(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
 def elements_of(path: Path) -> list[str]:
     """Elements that a B-basis file describes; see `load_bbasis` for errors."""
     return [str(element) for element in ACEBBasisSet(load_bbasis(path)).elements_name]
-
-
-def prepare_start(parent: Path, start: Path) -> None:
-    """Write a copy of a parent B-basis that the engine really continues from.
-
-    Removed are the marks of a finished fit, which would make the engine do nothing, and the core
-    repulsion, which trainer and exported file treat differently.
-    """
-    configuration = load_bbasis(parent)
-    for mark in ("_fit_cycles", "_loss"):
-        if mark in configuration.metadata:
-            del configuration.metadata[mark]
-    for block in configuration.funcspecs_blocks:
-        n_species = len(set(block.elements_vec))  # the list repeats the only species of a unary block
-        if n_species <= 2:
-            block.r_in = 0.0
-            block.delta_in = 0.0
-            block.inner_cutoff_type = "distance"
-            block.core_rep_parameters = [0.0, 0.0]
-        if n_species == 1:
-            block.rho_cut = 1e5
-            block.drho_cut = 250.0
-    with atomic_path(start) as temporary:
-        configuration.save(str(temporary))
 
 
 def export_yace(bbasis: Path, yace: Path) -> None:

@@ -11,8 +11,16 @@ import yaml
 from mlip_train.config import CampaignConfig, EnergyBasedWeighting
 from mlip_train.errors import ConfigError
 from mlip_train.files import write_atomically
+from mlip_train.pacemaker.time_budget import STOP_CALLBACK
 
-__all__ = ["TEST_EVERY", "basis_section", "check_supported", "render_input", "write_input"]
+__all__ = [
+    "TEST_EVERY",
+    "basis_section",
+    "check_supported",
+    "energy_based_policy",
+    "render_input",
+    "write_input",
+]
 
 TEST_EVERY: Final = 5  # iterations between two evaluations of the test set
 
@@ -133,12 +141,15 @@ def _fit_section(config: CampaignConfig, max_epochs: int, *, climbs: bool) -> di
     if fit.early_stopping is not None:
         section["min_relative_train_loss_per_iter"] = fit.early_stopping.min_relative_change
         section["early_stopping_patience"] = fit.early_stopping.patience
+    if fit.max_hours is not None:
+        section["callbacks"] = [STOP_CALLBACK]
     if isinstance(fit.weighting, EnergyBasedWeighting):
-        section["weighting"] = _energy_based(fit.weighting, fit.seed)
+        section["weighting"] = energy_based_policy(fit.weighting, fit.seed)
     return section
 
 
-def _energy_based(weighting: EnergyBasedWeighting, seed: int) -> dict[str, Any]:
+def energy_based_policy(weighting: EnergyBasedWeighting, seed: int) -> dict[str, Any]:
+    """The engine's arguments for weights that fall with the energy."""
     return {
         "type": "EnergyBasedWeightingPolicy",
         "energy": weighting.energy_zero,

@@ -11,9 +11,23 @@ import logging
 _root = logging.getLogger()
 _handlers, _level = list(_root.handlers), _root.level
 try:
-    from pyace import ACEBBasisSet, BBasisConfiguration, PyACECalculator
+    from pyace import ACEBBasisSet, ACEBEvaluator, ACECalculator, BBasisConfiguration, PyACECalculator
+    from pyace.atomicenvironment import aseatoms_to_atomicenvironment
+    from pyace.maxvol import maxvol
+    from pyace.multispecies_basisextension import create_multispecies_basis_config
+    from pyace.preparedata import EnergyBasedWeightingPolicy
 finally:
     _root.handlers[:] = _handlers
     _root.setLevel(_level)
 
-__all__ = ["ACEBBasisSet", "BBasisConfiguration", "PyACECalculator"]
+__all__ = [
+    "ACEBBasisSet",
+    "ACEBEvaluator",
+    "ACECalculator",
+    "BBasisConfiguration",
+    "EnergyBasedWeightingPolicy",
+    "PyACECalculator",
+    "aseatoms_to_atomicenvironment",
+    "create_multispecies_basis_config",
+    "maxvol",
+]

@@ -47,7 +47,10 @@ OWNED_KEYS: Final[dict[str, str]] = {
     "fit.weighting": "fit.weighting",
     "fit.repulsion": "reference",
     "fit.min_relative_train_loss_per_iter": "fit.early_stopping",
+    # would look at the test set, and crashes the engine at the last evaluation
+    "fit.min_relative_test_loss_per_iter": "fit.early_stopping",
     "fit.early_stopping_patience": "fit.early_stopping",
+    "fit.callbacks": "fit.max_hours",
     "backend.evaluator": "-",
     "backend.batch_size": "fit.batch_size",
 }

@@ -16,10 +16,18 @@ from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.pacemaker.bbasis import coefficients_of, elements_of
 from mlip_train.pacemaker.metrics import read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
+from mlip_train.pacemaker.time_budget import USED_UP
 
-__all__ = ["collect_outcome", "engine_versions", "log_tail"]
+__all__ = ["collect_outcome", "engine_versions", "log_tail", "reason_it_stopped"]
 
 _LOG_LINES = 15
+_FIT_BEGINS = "Cycle fitting loop"  # said by the engine once per attempt and ladder step
+_REASONS = {  # of scipy.optimize.minimize
+    0: "flat (the gradient vanished)",
+    1: "out of epochs",
+    2: "flat (no step lowers the loss any more)",
+    99: "flat (early stopping)",
+}
 
 
 def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out: bool) -> int:
@@ -68,6 +76,15 @@ def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out
         )
     _keep(run)
     return left_out
+
+
+def reason_it_stopped(log: Path) -> str:
+    """Why the last fit of a log ended, in a few words."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    if USED_UP in text[text.rfind(_FIT_BEGINS) :]:
+        return "out of time (fit.max_hours)"
+    statuses = re.findall(r"Optimization result\(success=\w+, status=(\d+)", text)
+    return _REASONS.get(int(statuses[-1]), f"status {statuses[-1]}") if statuses else "ended"
 
 
 def log_tail(log: Path) -> str:

@@ -12,9 +12,9 @@ from rich.console import Console
 from deployments.terminal import follow_training, show_flow_messages
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.generation import plan_fit
 from mlip_train.pacemaker.scratch import EngineScratch
 from tests.conftest import REPOSITORY
+from tests.mlip_train.planning import planned
 
 METRICS = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n0 0 0 0.5 0.0123 0.456 8\n"
 
@@ -58,7 +58,7 @@ def test_a_bar_follows_the_engine_wherever_it_runs(
 ) -> None:
     campaign = make_campaign()
     accumulate(campaign, [write_batch(0, 3)])
-    scratch = EngineScratch(plan_fit(campaign, 1).run.scratch)
+    scratch = EngineScratch(planned(campaign, 1).run.scratch)
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     with follow_training(campaign, console):
         time.sleep(0.2)

@@ -19,9 +19,9 @@ from ase.cluster import Icosahedron
 from flows.train_generation import train_generation
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.generation import plan_fit
 from mlip_train.pacemaker.command import find_engine
 from tests.engine.residuals import loss
+from tests.mlip_train.planning import planned
 
 pytestmark = [pytest.mark.engine]
 
@@ -160,7 +160,7 @@ def test_the_engine_reads_the_input_as_it_was_meant(
         extra={"fit": {"fit_cycles": 2}, "backend": {"gpu_config": {"gpu_ind": -1}}},
     )
     accumulate(campaign, [write_batch(0, 5)])
-    plan = plan_fit(campaign, 1)
+    plan = planned(campaign, 1)
     plan.run.scratch.mkdir()
 
     command = [*find_engine(["pacemaker"]), "-dr", str(plan.run.input_yaml)]

@@ -11,9 +11,10 @@ import pytest
 
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.generation import FitPlan, plan_fit
 from mlip_train.pacemaker.scratch import EngineScratch
+from mlip_train.planning import FitPlan
 from tasks.train import _progress_while_running
+from tests.mlip_train.planning import planned
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 
@@ -22,7 +23,7 @@ HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int], Path]) -> FitPlan:
     campaign = make_campaign()
     accumulate(campaign, [write_batch(0, 3)])
-    plan = plan_fit(campaign, 1)
+    plan = planned(campaign, 1)
     EngineScratch(plan.run.scratch).renew()
     return plan
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlip_train.errors import EngineError
-from mlip_train.pacemaker.bbasis import coefficients_of, export_yace, load_bbasis, prepare_start
+from mlip_train.pacemaker.bbasis import coefficients_of, export_yace, load_bbasis
+from mlip_train.pacemaker.warm_start import prepare_start
 from tests.mlip_train.bbasis import write_bbasis
 
 

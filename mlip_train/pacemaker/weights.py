@@ -1,0 +1,110 @@
+"""The weights of the engine's loss, as the engine computes them: each kind sums to 1 over the fit."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mlip_train.config import EnergyBasedWeighting, UniformWeighting
+from mlip_train.errors import TrainingFailedError
+from mlip_train.pacemaker.input_yaml import energy_based_policy
+from mlip_train.pacemaker.library import EnergyBasedWeightingPolicy
+from mlip_train.pacemaker.linear_start import LabelledStructure
+from mlip_train.structures import Structure
+
+__all__ = ["labelled"]
+
+
+def labelled(
+    structures: Callable[[], Iterable[Structure]],
+    reference_energies: Mapping[str, float],
+    weighting: UniformWeighting | EnergyBasedWeighting,
+    seed: int,
+) -> Iterator[LabelledStructure]:
+    """Stream structures with their energies relative to the references and their weights in the loss.
+
+    Structures that the weighting leaves out of the fit are left out here too.
+
+    Parameters
+    ----------
+    structures : callable
+        Returns the stream anew; it is read twice, first for the sums that normalise the weights.
+    reference_energies : mapping of element to float
+        Pinned energies in eV.
+    weighting : UniformWeighting or EnergyBasedWeighting
+        How structures count against each other.
+    seed : int
+        Of the fit; the engine's policy draws with it.
+    """
+    if isinstance(weighting, EnergyBasedWeighting):
+        weights = _energy_based(structures(), reference_energies, weighting, seed)
+    else:
+        weights = _uniform(structures())
+    for structure in structures():
+        if (weight := weights(structure)) is not None:
+            energy, forces = weight
+            yield LabelledStructure(structure, _relative(structure, reference_energies), energy, forces)
+
+
+_Weights = Callable[[Structure], tuple[float, NDArray[np.float64]] | None]
+
+
+def _relative(structure: Structure, reference_energies: Mapping[str, float]) -> float:
+    return structure.energy - sum(reference_energies[symbol] for symbol in structure.symbols)
+
+
+def _uniform(structures: Iterable[Structure]) -> _Weights:
+    sizes = [len(structure.numbers) for structure in structures]
+    per_structure, per_atom = 1 / max(len(sizes), 1), 1 / max(sum(sizes), 1)
+    return lambda structure: (per_structure, np.full(len(structure.numbers), per_atom))
+
+
+def _energy_based(
+    structures: Iterable[Structure],
+    reference_energies: Mapping[str, float],
+    weighting: EnergyBasedWeighting,
+    seed: int,
+) -> _Weights:
+    rows = []
+    for structure in structures:
+        n, energy = len(structure.numbers), _relative(structure, reference_energies)
+        rows.append(
+            {
+                "name": structure.structure_id,
+                "ase_atoms": structure.to_atoms(),
+                "NUMBER_OF_ATOMS": n,
+                "energy_corrected": energy,
+                "energy_corrected_per_atom": energy / n,
+                "forces": structure.forces,
+                "pbc": bool(structure.pbc.all()),
+            }
+        )
+    table = _apply_policy(pd.DataFrame(rows), energy_based_policy(weighting, seed))
+    by_name = dict(zip(table["name"], zip(table["w_energy"], table["w_forces"], strict=True), strict=True))
+    return lambda structure: by_name.get(structure.structure_id)
+
+
+def _apply_policy(table: pd.DataFrame, policy: dict[str, Any]) -> pd.DataFrame:
+    arguments = {key: value for key, value in policy.items() if key != "type"}
+    disabled = logging.root.manager.disable
+    logging.disable(logging.INFO)  # the policy tells its own story, line by line
+    random_state = np.random.get_state()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            weighed: pd.DataFrame = EnergyBasedWeightingPolicy(**arguments).generate_weights(table)
+            return weighed
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise TrainingFailedError(
+            f"fit.weighting: the engine's policy cannot weigh these structures ({error}); set kind: uniform, or "
+            "energy_zero: cohesive"
+        ) from error
+    finally:
+        logging.disable(disabled)
+        np.random.set_state(random_state)

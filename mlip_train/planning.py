@@ -1,0 +1,232 @@
+"""What a generation's fit is: what determines it, what it begins from, and its input files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mlip_train.campaign import Campaign
+from mlip_train.config import CampaignConfig
+from mlip_train.dataset import Manifest
+from mlip_train.errors import EngineError
+from mlip_train.evaluation import Errors
+from mlip_train.files import write_atomically
+from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.model import FrozenModel
+from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
+from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
+from mlip_train.pacemaker.linear_start import LinearSolution
+from mlip_train.pacemaker.warm_start import prepare_start
+from mlip_train.potential import Potential, Start
+from mlip_train.selection import Selection, chosen_ids, chosen_structures
+from mlip_train.starting import errors_of_start, lay_basis, solve_start
+
+__all__ = ["FitPlan", "FitRecord", "finished_fit", "hash_of", "plan_fit", "write_fit"]
+
+
+class FitPlan(FrozenModel):
+    """A fit that is ready to run."""
+
+    campaign: Path
+    config: CampaignConfig  # as it was when the run began; a later edit of campaign.yaml does not matter
+    generation: int
+    identity: str  # SHA-256 of everything that determines the result
+    start: Start
+    solution: LinearSolution | None = None  # with a linear start
+    start_errors: Errors | None = None  # of the start potential on the structures of the fit
+    epochs: int  # to do now, per ladder step
+    parent_sha256: str | None  # of the potential that was current, whether or not the fit continues it
+    dataset_hash: str
+    basis_hash: str
+    n_train: int  # structures to learn from
+    n_test: int
+
+    @property
+    def run(self) -> GenerationDirectory:
+        """The run's files."""
+        return Campaign(self.campaign).generation(self.generation)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the linear solution is the potential and the engine is not run."""
+        return self.config.fit.max_epochs == 0
+
+    @property
+    def most_iterations(self) -> int:
+        """Iterations that the fit takes in all if nothing stops it early."""
+        basis = self.config.basis
+        if basis.ladder_step is None or self.start.kind != "zeros":
+            return self.start.resumed_after + self.epochs
+        n_functions = basis.functions_per_element * len(self.config.elements)
+        return self.start.resumed_after + self.epochs * math.ceil(n_functions / basis.ladder_step)
+
+
+class FitRecord(FrozenModel):
+    """A fit that ended well."""
+
+    identity: str
+    start: Start
+    stopped: str  # why it ended
+    left_out: int  # structures that the weighting policy did not use
+    seconds: float  # of the engine in the last attempt, from start to exit
+    return_code: int
+    engine: dict[str, str]
+
+
+def plan_fit(
+    campaign: Campaign,
+    generation: int,
+    selection: Selection,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> FitPlan:
+    """Decide what a fit is and prepare the potential that it begins from.
+
+    The fit resumes an interrupted one if nothing that determines its result has changed. A start that
+    was prepared before, or a fit that has ended well before, is not prepared again.
+
+    Raises
+    ------
+    TrainingFailedError
+        When there is no linear solution to begin from.
+    """
+    config, store, run = campaign.config, campaign.store, campaign.generation(generation)
+    parent = Potential.current(campaign)
+    parent_sha256 = parent.record.files[parent.yaml.name] if parent else None
+    identity = _identity(config, store.manifest, selection, parent_sha256)
+    start = lay_basis(config, run, parent)
+    plan = FitPlan(
+        campaign=campaign.root,
+        config=config,
+        generation=generation,
+        identity=identity,
+        start=start,
+        epochs=config.fit.max_epochs,
+        parent_sha256=parent_sha256,
+        dataset_hash=store.manifest.dataset_hash,
+        basis_hash=hash_of(basis_section(config)),
+        n_train=selection.structures.chosen,
+        n_test=store.count("test"),
+    )
+    finished = finished_fit(run, identity)
+    if finished is None:
+        plan = _begin(campaign, plan, on_progress)
+    elif (earlier := _earlier_plan(run, identity)) is not None:
+        plan = earlier
+    write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
+    return plan
+
+
+def _identity(config: CampaignConfig, manifest: Manifest, selection: Selection, parent_sha256: str | None) -> str:
+    """Hash of what determines a fit's result; not of paths, or of what only changes its speed."""
+    native = render_input(config, manifest.reference_energies, Path(), None, None, config.fit.max_epochs)
+    backend = {key: value for key, value in native["backend"].items() if key == "evaluator"}
+    data = {key: value for key, value in native["data"].items() if key != "filename"}
+    content = native | {"backend": backend, "data": data, "start": config.start.model_dump()}
+    return hash_of([content, manifest.dataset_hash, selection.identity, parent_sha256])
+
+
+def _begin(campaign: Campaign, plan: FitPlan, on_progress: Callable[[int], None]) -> FitPlan:
+    """Write the start potential: an interim one of this fit, the one that was prepared before, or a new one."""
+    run, energies = plan.run, campaign.store.manifest.reference_energies
+    structures = chosen_structures(campaign, run)
+    earlier = _earlier_plan(run, plan.identity)
+    plan = plan.model_copy(update={"start": earlier.start, "solution": earlier.solution}) if earlier else plan
+    interim = resumable(run, plan.identity)
+    resumed = interim is not None and _resume(run)
+    if interim is not None and resumed:
+        start = plan.start.model_copy(update={"resumed_after": interim.iterations})
+        plan = plan.model_copy(update={"start": start, "epochs": _epochs_to_do(plan.config, interim)})
+    else:
+        discard_interim(run)
+        start = plan.start.model_copy(update={"resumed_after": 0})
+        if earlier is None or plan.start.resumed_after or not run.start_potential.exists():
+            solution = solve_start(plan.config, run, start, structures, energies, on_progress)
+            plan = plan.model_copy(update={"solution": solution})
+        plan = plan.model_copy(update={"start": start})
+    return plan.model_copy(update={"start_errors": errors_of_start(plan.config, run, structures, energies)})
+
+
+def _earlier_plan(run: GenerationDirectory, identity: str) -> FitPlan | None:
+    """The plan of an earlier attempt at this very fit."""
+    if not run.plan.exists():
+        return None
+    try:
+        plan = FitPlan.model_validate_json(run.plan.read_bytes())
+    except ValidationError:  # of another version of this program
+        return None
+    return plan if plan.identity == identity else None
+
+
+def _resume(run: GenerationDirectory) -> bool:
+    """Begin from the interim potential; only a damaged file keeps a fit from it."""
+    try:
+        prepare_start(run.interim_potential, run.start_potential)
+    except EngineError:
+        return False
+    return True
+
+
+def _epochs_to_do(config: CampaignConfig, interim: InterimRecord) -> int:
+    """Epochs per ladder step; a resumed ladder gets all of them for the step that was interrupted."""
+    if config.basis.ladder_step is not None and not interim.complete:
+        return config.fit.max_epochs
+    return max(config.fit.max_epochs - interim.iterations, 1)
+
+
+def write_fit(plan: FitPlan) -> None:
+    """Write the data and the input.yaml of a planned fit."""
+    campaign, run = Campaign(plan.campaign), plan.run
+    store = campaign.store
+    store.export(campaign.accumulated, "train")
+    if plan.n_train == store.count("train"):
+        _link_or_copy(campaign.accumulated, run.train_data)
+    else:
+        store.export(run.train_data, "train", chosen_ids(run))
+    if plan.n_test:
+        store.export(run.test_data, "test")
+    if plan.is_linear:
+        return
+    interim = resumable(run, plan.identity)
+    native = render_input(
+        plan.config,
+        store.manifest.reference_energies,
+        run.train_data,
+        run.test_data if plan.n_test else None,
+        run.start_potential if run.start_potential.exists() else None,
+        plan.epochs,
+        climb_from_start=interim is not None and not interim.complete,
+    )
+    write_input(run.input_yaml, native)
+
+
+def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
+    """The record of this very fit if it has ended well before."""
+    if not all(f.exists() for f in (run.fit_record, run.fitted_potential, run.train_predictions)):
+        return None
+    try:
+        record = FitRecord.model_validate_json(run.fit_record.read_bytes())
+    except ValidationError:  # of another version of this program: the fit is done again
+        return None
+    return record if record.identity == identity else None
+
+
+def hash_of(content: Any) -> str:
+    """SHA-256 of plain values."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give the run its own name for the data; it stays when the accumulated file is replaced."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)

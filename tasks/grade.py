@@ -1,0 +1,26 @@
+"""Making a potential able to say what it does not know."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from mlip_train.campaign import Campaign
+from mlip_train.planning import FitPlan
+from mlip_train.selection import grade_potential
+from tasks.progress import every
+
+__all__ = ["grade"]
+
+
+@task(name="grade")
+def grade(plan: FitPlan) -> None:
+    """Compute the active set of the fitted potential, by which it grades extrapolation."""
+    logger = get_run_logger()
+    grades = grade_potential(
+        Campaign(plan.campaign),
+        plan.generation,
+        every(500, lambda done: logger.info("Graded %d structures", done)),
+    )
+    worst = ", ".join(f"{grade:.2f} {element}" for element, grade in grades.items())
+    logger.info("Largest extrapolation grade among the training structures: %s", worst)
