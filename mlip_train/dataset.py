@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ase.data import chemical_symbols
 from pydantic import ValidationError
 
 from mlip_train.errors import CorruptFileError
@@ -27,7 +28,7 @@ from mlip_train.model import FrozenModel, explain
 from mlip_train.splits import Split, assign_splits
 from mlip_train.structures import Refusal, Structure
 
-__all__ = ["DatasetStore", "Manifest", "NewStructures", "Shard", "StoredStructure"]
+__all__ = ["DatasetStore", "IndexRow", "Manifest", "NewStructures", "Shard", "StoredStructure"]
 
 _VECTOR = pa.list_(pa.float64(), 3)
 SCHEMA: Final = pa.schema(
@@ -87,6 +88,16 @@ class StoredStructure:
     structure: Structure
     generation: int
     split: Split
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """A stored structure without its arrays."""
+
+    structure_id: str
+    generation: int
+    config_type: str
+    elements: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -215,10 +226,29 @@ class DatasetStore:
         )
         return shard
 
-    def iterate(self, split: Split | None = None) -> Iterator[StoredStructure]:
-        """Stream stored structures shard by shard, in the order in which they came."""
+    def index(self, split: Split) -> Iterator[IndexRow]:
+        """What is known of each structure of a split without its arrays, in the order in which they came."""
+        columns = ["structure_id", "generation", "config_type", "numbers"]
+        for shard in self.manifest.shards:
+            table = pq.read_table(self.directory / shard.file, columns=columns, filters=[("split", "==", split)])
+            for row in table.to_pylist():
+                elements = frozenset(chemical_symbols[number] for number in set(row.pop("numbers")))
+                yield IndexRow(elements=elements, **row)
+
+    def iterate(self, split: Split | None = None, after: int = 0) -> Iterator[StoredStructure]:
+        """Stream stored structures, shard by shard, in the order in which they came.
+
+        Parameters
+        ----------
+        split : str, optional
+            Only this one.
+        after : int
+            Only generations after this one; the shards of others are not read.
+        """
         filters = None if split is None else [("split", "==", split)]
         for shard in self.manifest.shards:
+            if shard.generation <= after:
+                continue
             table = pq.read_table(self.directory / shard.file, filters=filters)
             for batch in table.to_batches(max_chunksize=256):
                 for row in batch.to_pylist():

@@ -27,7 +27,7 @@ from mlip_train.pacemaker.linear_start import LinearSolution
 from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.potential import Potential, Start
 from mlip_train.selection import Selection, chosen_ids, chosen_structures
-from mlip_train.starting import errors_of_start, lay_basis, solve_start
+from mlip_train.starting import errors_of_start, lay_basis, make_start
 
 __all__ = ["FitPlan", "FitRecord", "finished_fit", "hash_of", "plan_fit", "write_fit"]
 
@@ -119,7 +119,7 @@ def plan_fit(
     if finished is None:
         plan = _begin(campaign, plan, on_progress)
     elif (earlier := _earlier_plan(run, identity)) is not None:
-        plan = earlier
+        plan = _as_begun(plan, earlier)
     write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
     return plan
 
@@ -138,20 +138,27 @@ def _begin(campaign: Campaign, plan: FitPlan, on_progress: Callable[[int], None]
     run, energies = plan.run, campaign.store.manifest.reference_energies
     structures = chosen_structures(campaign, run)
     earlier = _earlier_plan(run, plan.identity)
-    plan = plan.model_copy(update={"start": earlier.start, "solution": earlier.solution}) if earlier else plan
     interim = resumable(run, plan.identity)
-    resumed = interim is not None and _resume(run)
-    if interim is not None and resumed:
-        start = plan.start.model_copy(update={"resumed_after": interim.iterations})
-        plan = plan.model_copy(update={"start": start, "epochs": _epochs_to_do(plan.config, interim)})
-    else:
-        discard_interim(run)
-        start = plan.start.model_copy(update={"resumed_after": 0})
-        if earlier is None or plan.start.resumed_after or not run.start_potential.exists():
-            solution = solve_start(plan.config, run, start, structures, energies, on_progress)
-            plan = plan.model_copy(update={"solution": solution})
-        plan = plan.model_copy(update={"start": start})
-    return plan.model_copy(update={"start_errors": errors_of_start(plan.config, run, structures, energies)})
+    if interim is not None and _resume(run):
+        start = (earlier or plan).start.model_copy(update={"resumed_after": interim.iterations})
+        update: dict[str, Any] = {
+            "start": start,
+            "solution": earlier.solution if earlier else None,
+            "start_errors": errors_of_start(plan.config, run, structures, energies),
+            "epochs": _epochs_to_do(plan.config, interim),
+        }
+        return plan.model_copy(update=update)
+    discard_interim(run)
+    if earlier is not None and not earlier.start.resumed_after and run.start_potential.exists():
+        return _as_begun(plan, earlier)
+    begun = make_start(plan.config, run, plan.start, structures, energies, on_progress)
+    return plan.model_copy(update={"solution": begun.solution, "start_errors": begun.errors})
+
+
+def _as_begun(plan: FitPlan, earlier: FitPlan) -> FitPlan:
+    """The plan with the start that an earlier attempt prepared; all else may have changed since."""
+    kept = ("start", "solution", "start_errors")
+    return plan.model_copy(update={name: getattr(earlier, name) for name in kept})
 
 
 def _earlier_plan(run: GenerationDirectory, identity: str) -> FitPlan | None:

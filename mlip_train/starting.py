@@ -5,21 +5,33 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from mlip_train.config import CampaignConfig
+from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Errors, evaluate
 from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace
 from mlip_train.pacemaker.input_yaml import basis_section
 from mlip_train.pacemaker.linear_start import LinearSolution, solve_linear_start
-from mlip_train.pacemaker.warm_start import differences, grow, prepare_start, seed_densities, write_target
+from mlip_train.pacemaker.warm_start import (
+    differences,
+    grow,
+    has_idle_density,
+    prepare_start,
+    seed_densities,
+    write_target,
+)
 from mlip_train.pacemaker.weights import labelled
 from mlip_train.potential import Potential, Start
 from mlip_train.structures import Structure
 
-__all__ = ["errors_of_start", "lay_basis", "solve_start"]
+__all__ = ["BegunStart", "errors_of_start", "lay_basis", "make_start"]
 
-_SECOND_DENSITY = 0.1  # share of the first that a new second density begins with
+# Shares of the first density that a second one which is still zero begins with, until one is harmless.
+_SECOND_DENSITY: Final = (0.1, 0.03, 0.01, 0.003, 0.001)
+_HARMLESS: Final = 1.1  # most that an error may grow by it
 
 Structures = Callable[[], Iterable[Structure]]
 
@@ -52,26 +64,54 @@ def lay_basis(config: CampaignConfig, run: GenerationDirectory, parent: Potentia
     return Start(kind="previous", reason=reason, generation=generation, grown_by=n_new)
 
 
-def solve_start(
+class BegunStart(FrozenModel):
+    """A start potential that is ready: its errors on the structures of the fit, and how it was solved."""
+
+    solution: LinearSolution | None = None
+    errors: Errors | None = None
+
+
+def make_start(
     config: CampaignConfig,
     run: GenerationDirectory,
     start: Start,
     structures: Structures,
     reference_energies: Mapping[str, float],
     on_progress: Callable[[int], None] = lambda done: None,
-) -> LinearSolution | None:
+) -> BegunStart:
     """Write the potential that the fit begins from; see `solve_linear_start` for the errors raised."""
     if start.kind == "zeros":
         run.start_potential.unlink(missing_ok=True)
-        return None
-    if start.kind == "previous":
+        return BegunStart()
+    solution = None
+    if start.kind == "linear":
+        rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
+        kappa = config.loss_weights.kappa
+        solution = solve_linear_start(run.basis, rows, kappa, run.start_potential, on_progress)
+    else:
         prepare_start(run.basis, run.start_potential)
-        return None
-    rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
-    solution = solve_linear_start(run.basis, rows, config.loss_weights.kappa, run.start_potential, on_progress)
-    if config.fit.max_epochs:
-        seed_densities(run.start_potential, _SECOND_DENSITY)
-    return solution
+    errors = errors_of_start(config, run, structures, reference_energies)
+    if config.fit.max_epochs and has_idle_density(run.start_potential):
+        errors = _wake_density(config, run, structures, reference_energies, errors)
+    return BegunStart(solution=solution, errors=errors)
+
+
+def _wake_density(
+    config: CampaignConfig,
+    run: GenerationDirectory,
+    structures: Structures,
+    reference_energies: Mapping[str, float],
+    errors: Errors,
+) -> Errors:
+    """Seed a second density that is zero as strongly as the errors stand."""
+    asleep = run.start_potential.read_bytes()
+    for share in _SECOND_DENSITY:
+        seed_densities(run.start_potential, share)
+        seeded = errors_of_start(config, run, structures, reference_energies)
+        if max(seeded.energy_rmse / errors.energy_rmse, seeded.force_rmse / errors.force_rmse) < _HARMLESS:
+            return seeded
+        run.start_potential.write_bytes(asleep)
+    return errors
 
 
 def errors_of_start(
@@ -79,16 +119,16 @@ def errors_of_start(
     run: GenerationDirectory,
     structures: Structures,
     reference_energies: Mapping[str, float],
-) -> Errors | None:
-    """Errors of the start potential on the structures of the fit; None from zeros.
+) -> Errors:
+    """Errors of the start potential on the structures of the fit.
 
     A fit that really continues reports the same at its first evaluation.
     """
-    if not run.start_potential.exists():
-        return None
     rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
     with tempfile.TemporaryDirectory(dir=run.root, prefix=".start-") as folder:
         yace = Path(folder) / "start.yace"
         export_yace(run.start_potential, yace)
         found = evaluate(yace, (row.structure for row in rows), reference_energies)
-    return found.overall if found else None
+    if found is None:
+        raise TrainingFailedError("fit.weighting leaves out every structure; set kind: uniform")
+    return found.overall

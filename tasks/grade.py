@@ -6,8 +6,8 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from mlip_train.campaign import Campaign
+from mlip_train.grading import grade_potential
 from mlip_train.planning import FitPlan
-from mlip_train.selection import grade_potential
 from tasks.progress import every
 
 __all__ = ["grade"]

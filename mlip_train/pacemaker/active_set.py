@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -87,10 +87,6 @@ class _Rows:
         best = best[real[best] & (grades[best] > _NEARLY)]
         self.reserve, self.reserve_members = rows[best], [names[i] for i in best]
 
-    def grades(self, rows: FloatArray) -> FloatArray:
-        grades: FloatArray = np.abs(rows @ self.published_inverse()).max(axis=1)
-        return grades
-
     @property
     def is_artificial(self) -> NDArray[np.bool_]:
         return np.array([not member for member in self.members])
@@ -139,15 +135,23 @@ class ActiveSet:
                 grades[element] = known.offer(offered, members[element], self.tolerance)
         return grades
 
-    def grades(self, rows: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        """Extrapolation grade of each row (atoms, functions); infinite for an element without active atoms."""
-        return {
-            element: self._elements[element].grades(offered)
-            if element in self._elements
-            else np.full(len(offered), np.inf)
-            for element, offered in rows.items()
-            if len(offered)
-        }
+    def grader(self) -> Callable[[Mapping[str, FloatArray]], dict[str, FloatArray]]:
+        """Return a function that grades rows (atoms, functions) by the set as it is now.
+
+        The grade of an element without active atoms is infinite.
+        """
+        inverses = {element: rows.published_inverse() for element, rows in self._elements.items()}
+
+        def grade(rows: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+            return {
+                element: np.abs(offered @ inverses[element]).max(axis=1)
+                if element in inverses
+                else np.full(len(offered), np.inf)
+                for element, offered in rows.items()
+                if len(offered)
+            }
+
+        return grade
 
     def active_atoms(self) -> Counter[str]:
         """Number of active atoms of each structure that has some."""

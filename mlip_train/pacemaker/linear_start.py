@@ -42,7 +42,7 @@ FloatArray = NDArray[np.float64]
 
 FOLDS: Final = 5
 _WORTH_SHARING: Final = 6  # chunks, of seconds each
-RIDGES: Final = tuple(10.0**exponent for exponent in range(-12, -3))  # relative to the diagonal
+RIDGES: Final = tuple(10.0**exponent for exponent in range(-14, -3))  # relative to the diagonal
 
 
 class LinearSolution(FrozenModel):

@@ -18,13 +18,22 @@ from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.projections import Projector, in_chunks, over_chunks
 from mlip_train.structures import Structure
 
-__all__ = ["Rank", "largest_grades", "projection_fingerprint", "rank", "span"]
+__all__ = ["Rank", "Spanned", "projection_fingerprint", "rank", "span"]
 
 FloatArray = NDArray[np.float64]
 Structures = Callable[[], Iterable[Structure]]  # returns the stream anew
 
 _MOST_PASSES: Final = 8
+_MOST_KEPT: Final = 256 << 20  # bytes of projections kept between passes
 _WORTH_SHARING: Final = 64  # chunks, of about 0.1 s each
+
+
+@dataclass(frozen=True)
+class Spanned:
+    """The largest extrapolation grades per element among the offered structures."""
+
+    before: dict[str, float]  # to the active set as it was; infinite where it had no atom
+    left: dict[str, float]  # in the last pass
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,11 @@ def span(
     structures: Structures,
     on_progress: Callable[[int], None] = lambda done: None,
     most_passes: int = _MOST_PASSES,
-) -> dict[str, float]:
+) -> Spanned:
     """Offer structures, again and again, until the active set spans them all.
+
+    Projections of a small stream are kept for the later passes, those of a large one computed anew, so
+    that memory does not grow with its length.
 
     Parameters
     ----------
@@ -65,38 +77,28 @@ def span(
     bbasis : Path
         The B-basis to project with.
     structures : callable
-        Returns the stream anew; memory does not grow with its length.
+        Returns the stream anew.
     on_progress : callable
         Called with the number of structures projected so far.
     most_passes : int
-        Readings of the stream at most.
-
-    Returns
-    -------
-    dict of element to float
-        The largest extrapolation grade left in the last reading.
+        Passes over the stream at most.
     """
-    done = 0
-    left: dict[str, float] = {}
-    for _ in range(most_passes):
-        left = {}
-        for n, rows, members in over_chunks(_rows_of, bbasis, in_chunks(structures()), _WORTH_SHARING):
-            for element, grade in active.offer(rows, members).items():
-                left[element] = max(left.get(element, 0.0), grade)
-            done += n
-            on_progress(done)
+    before, grades_before = active.grader(), _Largest()
+    left, done, kept = _Largest(), 0, _Kept()
+    for number in range(most_passes):
+        left = _Largest()
+        for n, rows, members in kept.chunks or _project(bbasis, structures()):
+            if number == 0:
+                grades_before.add({e: float(grades.max()) for e, grades in before(rows).items()})
+                kept.add((n, rows, members))
+            if not kept.chunks or number == 0:
+                done += n
+                on_progress(done)
+            left.add(active.offer(rows, members))
+        kept.close()
         if max(left.values(), default=0.0) <= active.tolerance:
             break
-    return left
-
-
-def largest_grades(active: ActiveSet, bbasis: Path, structures: Iterable[Structure]) -> dict[str, float]:
-    """The largest extrapolation grade per element of structures that are not taken in."""
-    largest: dict[str, float] = {}
-    for _, rows, _ in over_chunks(_rows_of, bbasis, in_chunks(structures), _WORTH_SHARING):
-        for element, grades in active.grades(rows).items():
-            largest[element] = max(largest.get(element, 0.0), float(grades.max()))
-    return largest
+    return Spanned(dict(grades_before), dict(left))
 
 
 def rank(
@@ -125,11 +127,44 @@ def rank(
     while len(order) < wanted:
         current, number = ActiveSet(active.n_functions, active.tolerance), number + 1
         others = partial(_without, structures, frozenset(order))
-        seen = span(current, bbasis, others, on_progress, most_passes=1)
-        if not seen:
+        if not span(current, bbasis, others, on_progress, most_passes=1).left:
             break  # all are ranked
         order |= _ordered(current, number)
     return order
+
+
+class _Largest(dict[str, float]):
+    """The largest value seen per element."""
+
+    def add(self, values: Mapping[str, float]) -> None:
+        for element, value in values.items():
+            self[element] = max(self.get(element, 0.0), value)
+
+
+_Chunk = tuple[int, Mapping[str, FloatArray], Mapping[str, list[str]]]
+
+
+class _Kept:
+    """The projections of the first pass, unless they are too many."""
+
+    def __init__(self) -> None:
+        self.chunks: list[_Chunk] = []
+        self._waiting: list[_Chunk] = []
+        self._bytes = 0
+
+    def add(self, chunk: _Chunk) -> None:
+        self._bytes += sum(rows.nbytes for rows in chunk[1].values())
+        if self._bytes > _MOST_KEPT:
+            self._waiting.clear()
+        else:
+            self._waiting.append(chunk)
+
+    def close(self) -> None:
+        self.chunks = self.chunks or (self._waiting if self._bytes <= _MOST_KEPT else [])
+
+
+def _project(bbasis: Path, structures: Iterable[Structure]) -> Iterator[_Chunk]:
+    return over_chunks(_rows_of, bbasis, in_chunks(structures), _WORTH_SHARING)
 
 
 def _without(structures: Structures, ids: frozenset[str]) -> Iterator[Structure]:
@@ -141,9 +176,7 @@ def _ordered(active: ActiveSet, number: int) -> dict[str, Rank]:
     return {structure_id: Rank(number, count) for structure_id, count in counts}
 
 
-def _rows_of(
-    projector: Projector, chunk: list[Structure]
-) -> tuple[int, Mapping[str, FloatArray], Mapping[str, list[str]]]:
+def _rows_of(projector: Projector, chunk: list[Structure]) -> _Chunk:
     rows: dict[str, list[FloatArray]] = {element: [] for element in projector.elements}
     members: dict[str, list[str]] = {element: [] for element in projector.elements}
     for structure in chunk:

@@ -16,7 +16,7 @@ from mlip_train.files import atomic_path
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import BBasisConfiguration, create_multispecies_basis_config
 
-__all__ = ["differences", "grow", "prepare_start", "seed_densities", "write_target"]
+__all__ = ["differences", "grow", "has_idle_density", "prepare_start", "seed_densities", "write_target"]
 
 # What two blocks must have in common for the functions of one to mean the same in the other.
 _RADIAL: Final = {
@@ -91,6 +91,12 @@ def grow(parent: Path, target: Path, start: Path) -> tuple[int, int]:
     with atomic_path(start) as temporary:
         configuration.save(str(temporary))
     return configuration.total_number_of_functions - n_known, n_lost
+
+
+def has_idle_density(bbasis: Path) -> bool:
+    """Whether a B-basis has a second density of which every coefficient is zero."""
+    coefficients = [f.coeffs for block in load_bbasis(bbasis).funcspecs_blocks for f in block.funcspecs]
+    return all(len(each) > 1 and not any(each[1:]) for each in coefficients)
 
 
 def seed_densities(bbasis: Path, share: float) -> None:
