@@ -18,6 +18,7 @@ from typing import IO, Any, Final, Literal, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from ase.data import chemical_symbols
 from pydantic import ValidationError
@@ -48,6 +49,8 @@ SCHEMA: Final = pa.schema(
         pa.field("frame", pa.int32(), nullable=False),
     ]
 )
+
+_ROWS_AT_ONCE: Final = 256  # in memory
 
 # Labels of one geometry that differ by more than this are two different calculations. Less is what
 # the resolution of a geometry (1e-4 Å) makes of it, as at the end of a relaxation.
@@ -219,7 +222,7 @@ class DatasetStore:
         path = self.directory / f"gen_{generation:02d}.parquet"
         table = pa.Table.from_pylist([_to_row(s, generation, splits[s.structure_id]) for s in structures], SCHEMA)
         with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS_AT_ONCE)
         shard = _describe(path, structures, splits, generation, cutoff)
         self._replace_manifest(
             Manifest(shards=(*self.manifest.shards, shard), reference_energies=dict(reference_energies))
@@ -230,8 +233,7 @@ class DatasetStore:
         """What is known of each structure of a split without its arrays, in the order in which they came."""
         columns = ["structure_id", "generation", "config_type", "numbers"]
         for shard in self.manifest.shards:
-            table = pq.read_table(self.directory / shard.file, columns=columns, filters=[("split", "==", split)])
-            for row in table.to_pylist():
+            for row in _stream(self.directory / shard.file, split, columns):
                 elements = frozenset(chemical_symbols[number] for number in set(row.pop("numbers")))
                 yield IndexRow(elements=elements, **row)
 
@@ -245,13 +247,9 @@ class DatasetStore:
         after : int
             Only generations after this one; the shards of others are not read.
         """
-        filters = None if split is None else [("split", "==", split)]
         for shard in self.manifest.shards:
-            if shard.generation <= after:
-                continue
-            table = pq.read_table(self.directory / shard.file, filters=filters)
-            for batch in table.to_batches(max_chunksize=256):
-                for row in batch.to_pylist():
+            if shard.generation > after:
+                for row in _stream(self.directory / shard.file, split):
                     yield StoredStructure(_from_row(row), row["generation"], row["split"])
 
     def export(self, path: Path, split: Split, only: Set[str] | None = None) -> int:
@@ -391,3 +389,12 @@ def _from_row(row: Mapping[str, Any]) -> Structure:
         source=row["source"],
         frame=row["frame"],
     )
+
+
+def _stream(path: Path, split: Split | None, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of a shard, few of them in memory at a time."""
+    wanted = list(columns or SCHEMA.names)
+    with pq.ParquetFile(path, pre_buffer=False) as shard:
+        for batch in shard.iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys([*wanted, "split"]))):
+            of_split = batch if split is None else batch.filter(pc.equal(batch["split"], split))
+            yield from of_split.select(wanted).to_pylist()

@@ -55,6 +55,11 @@ class GenerationDirectory:
         return self.root / "start_potential.yaml"
 
     @property
+    def start_curvature(self) -> Path:
+        """The curvature of the loss at a linear start, for the optimiser to begin with."""
+        return self.root / "start_curvature.npy"
+
+    @property
     def interim_potential(self) -> Path:
         """The newest good potential of a fit that has not ended."""
         return self.root / "interim_potential.yaml"

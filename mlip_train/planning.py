@@ -21,6 +21,7 @@ from mlip_train.evaluation import Errors
 from mlip_train.files import write_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
+from mlip_train.pacemaker.curvature import first_inverse_hessian
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
 from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
 from mlip_train.pacemaker.linear_start import LinearSolution
@@ -211,6 +212,11 @@ def write_fit(plan: FitPlan) -> None:
         plan.epochs,
         climb_from_start=interim is not None and not interim.complete,
     )
+    if plan.start.kind == "linear" and interim is None and plan.config.fit.optimizer == "BFGS":
+        inverse_hessian = first_inverse_hessian(run.start_potential, run.start_curvature)
+        if inverse_hessian is not None:
+            options = native["fit"].get("options", {"gtol": 1e-8})
+            native["fit"] = {**native["fit"], "options": {**options, "hess_inv0": inverse_hessian}}
     write_input(run.input_yaml, native)
 
 

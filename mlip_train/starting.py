@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from mlip_train.config import CampaignConfig
 from mlip_train.errors import TrainingFailedError
@@ -20,7 +19,7 @@ from mlip_train.pacemaker.warm_start import (
     grow,
     has_idle_density,
     prepare_start,
-    seed_densities,
+    seed_second_density,
     write_target,
 )
 from mlip_train.pacemaker.weights import labelled
@@ -28,10 +27,6 @@ from mlip_train.potential import Potential, Start
 from mlip_train.structures import Structure
 
 __all__ = ["BegunStart", "errors_of_start", "lay_basis", "make_start"]
-
-# Shares of the first density that a second one which is still zero begins with, until one is harmless.
-_SECOND_DENSITY: Final = (0.1, 0.03, 0.01, 0.003, 0.001)
-_HARMLESS: Final = 1.1  # most that an error may grow by it
 
 Structures = Callable[[], Iterable[Structure]]
 
@@ -60,6 +55,9 @@ def lay_basis(config: CampaignConfig, run: GenerationDirectory, parent: Potentia
         return Start(kind="linear", reason=reason, generation=generation)
     if config.fit.max_epochs == 0:
         return Start(kind="linear", reason="fit.max_epochs is 0", generation=generation)
+    if has_idle_density(run.basis):
+        reason = f"the second density of generation {generation} was never trained"
+        return Start(kind="linear", reason=reason, generation=generation)
     reason = "its basis is part of the new one" if n_new else "it has the same basis"
     return Start(kind="previous", reason=reason, generation=generation, grown_by=n_new)
 
@@ -83,35 +81,22 @@ def make_start(
     if start.kind == "zeros":
         run.start_potential.unlink(missing_ok=True)
         return BegunStart()
-    solution = None
-    if start.kind == "linear":
-        rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
-        kappa = config.loss_weights.kappa
-        solution = solve_linear_start(run.basis, rows, kappa, run.start_potential, on_progress)
-    else:
+    if start.kind == "previous":
         prepare_start(run.basis, run.start_potential)
-    errors = errors_of_start(config, run, structures, reference_energies)
-    if config.fit.max_epochs and has_idle_density(run.start_potential):
-        errors = _wake_density(config, run, structures, reference_energies, errors)
-    return BegunStart(solution=solution, errors=errors)
+        return BegunStart(errors=errors_of_start(config, run, structures, reference_energies))
+    goes_on = config.fit.max_epochs > 0
 
+    def solve(bbasis: Path) -> LinearSolution:
+        rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
+        curvature = run.start_curvature if goes_on else None
+        kappa = config.loss_weights.kappa
+        return solve_linear_start(bbasis, rows, kappa, run.start_potential, curvature, on_progress)
 
-def _wake_density(
-    config: CampaignConfig,
-    run: GenerationDirectory,
-    structures: Structures,
-    reference_energies: Mapping[str, float],
-    errors: Errors,
-) -> Errors:
-    """Seed a second density that is zero as strongly as the errors stand."""
-    asleep = run.start_potential.read_bytes()
-    for share in _SECOND_DENSITY:
-        seed_densities(run.start_potential, share)
-        seeded = errors_of_start(config, run, structures, reference_energies)
-        if max(seeded.energy_rmse / errors.energy_rmse, seeded.force_rmse / errors.force_rmse) < _HARMLESS:
-            return seeded
-        run.start_potential.write_bytes(asleep)
-    return errors
+    solution = solve(run.basis)
+    if goes_on and has_idle_density(run.start_potential):
+        seed_second_density(run.start_potential)
+        solution = solve(run.start_potential)
+    return BegunStart(solution=solution, errors=errors_of_start(config, run, structures, reference_energies))
 
 
 def errors_of_start(

@@ -31,6 +31,8 @@ preset: {preset}   # quick | standard | accurate: fills what is not said below
 # basis: {{cutoff: {basis.cutoff}, functions_per_element: {basis.functions_per_element}}}   # cutoff in Å
 # loss_weights: {{energy: {weights.energy}, force: {weights.force}, stress: 0}}
 # fit: {{max_epochs: {fit.max_epochs}, optimizer: {fit.optimizer}, batch_size: {fit.batch_size}}}
+# start: {{first: {config.start.first}, next: {config.start.next}}}   # linear | zeros; previous | linear | zeros
+# active_set: {{method: {config.active_set.method}, max_structures: null}}   # maxvol: learn from a part
 # reference_energies: least_squares   # or isolated_atoms, or eV per element: {_example(config.elements)}
 # test: {{fraction: {config.test.fraction}, stratify_by: config_type}}
 # checks: {{min_distance: {config.checks.min_distance}, max_force: {config.checks.max_force}}}   # Å, eV/Å

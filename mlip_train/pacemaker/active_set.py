@@ -234,7 +234,7 @@ class ActiveSet:
                             reserve=np.empty((0, len(matrix))),
                             reserve_members=[],
                         )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, np.linalg.LinAlgError) as error:
+        except (EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, np.linalg.LinAlgError) as error:
             raise CorruptFileError(
                 f"{path} is not a readable active set; remove it, and the next run computes it anew"
             ) from error

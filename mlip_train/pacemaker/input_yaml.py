@@ -168,7 +168,9 @@ def write_input(path: Path, native: Mapping[str, Any]) -> None:
 
     PyYAML writes floats with a point (1.0e-08), without which YAML 1.1 would read a string.
     """
-    write_atomically(path, yaml.safe_dump(dict(native), sort_keys=False, default_flow_style=None, width=100))
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(dict(native), Dumper=dumper, sort_keys=False, default_flow_style=None, width=100)
+    write_atomically(path, text)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

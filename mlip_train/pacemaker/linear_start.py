@@ -41,7 +41,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 FOLDS: Final = 5
-_WORTH_SHARING: Final = 6  # chunks, of seconds each
+_FINAL, _REFINED = 1.0, 1.03  # most that the loss may exceed the smallest
 RIDGES: Final = tuple(10.0**exponent for exponent in range(-14, -3))  # relative to the diagonal
 
 
@@ -121,6 +121,7 @@ def solve_linear_start(
     structures: Iterable[LabelledStructure],
     kappa: float,
     target: Path,
+    curvature: Path | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> LinearSolution:
     """Solve for the first density's coefficients of a B-basis and write it with them.
@@ -138,6 +139,9 @@ def solve_linear_start(
         The force share of the loss, between 0 and 1.
     target : Path
         Where to write the solved B-basis.
+    curvature : Path, optional
+        Where to write the gram matrix of the loss (.npy; functions, functions) when a fit goes on from the
+        solution. The ridge is then larger: small coefficients are easier to go on from.
     on_progress : callable
         Called with the number of structures done.
 
@@ -157,12 +161,15 @@ def solve_linear_start(
     energy, forces = _accumulate(target, structures, len(coefficients), on_progress)
     shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
     total = _sum(shares)
-    ridge = _best_ridge(shares, total)
+    ridge = _best_ridge(shares, total, _REFINED if curvature is not None else _FINAL)
     (solution,) = total.solutions([ridge])
     if total.labels == 0.0 or not np.isfinite(solution).all():
         raise TrainingFailedError(
             f"the linear start has no finite solution ({len(solution)} functions); set start.first: zeros"
         )
+    if curvature is not None:
+        with atomic_path(curvature) as temporary, temporary.open("wb") as stream:
+            np.save(stream, total.gram)
     coefficients[:, 0] = solution
     basis.basis_coeffs = coefficients.reshape(-1).tolist()
     solved = basis.to_BBasisConfiguration()
@@ -196,7 +203,7 @@ def _accumulate(
     energy = [_Equations(n_functions) for _ in range(FOLDS)]
     forces = [_Equations(n_functions) for _ in range(FOLDS)]
     done = 0
-    for fold, count, e, f in over_chunks(_equations_of, bbasis, _chunks_by_fold(structures), _WORTH_SHARING):
+    for fold, count, e, f in over_chunks(_equations_of, bbasis, _chunks_by_fold(structures)):
         energy[fold] += e
         forces[fold] += f
         done += count
@@ -253,15 +260,15 @@ def _sum(equations: list[_Equations]) -> _Equations:
     return total
 
 
-def _best_ridge(folds: list[_Equations], total: _Equations) -> float:
-    """The ridge with the smallest loss on structures that were left out of the solution."""
+def _best_ridge(folds: list[_Equations], total: _Equations, patience: float) -> float:
+    """The largest ridge whose loss on structures that were left out is about the smallest."""
     filled = [fold for fold in folds if fold.labels > 0.0]
     if len(filled) < 2:
         return 1e-8  # nothing to validate on
     losses = np.zeros(len(RIDGES))
     for fold in filled:
         losses += [fold.loss(solution) for solution in (total - fold).solutions(RIDGES)]
-    return RIDGES[int(np.argmin(losses))]
+    return RIDGES[int(np.flatnonzero(losses <= patience * losses.min())[-1])]
 
 
 def write_linear_metrics(run: GenerationDirectory, solution: LinearSolution) -> None:

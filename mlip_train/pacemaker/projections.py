@@ -7,11 +7,12 @@ row per atom, depends on the surroundings and the radial functions only, not on 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -33,6 +34,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 16  # structures that a worker takes at once
+_WORTH_SHARING: Final = 8.0  # seconds of work, about twice what it takes to start a worker
 
 
 @dataclass(frozen=True)
@@ -112,22 +114,26 @@ def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
-def over_chunks(
-    work: Callable[[Projector, list[T]], R], bbasis: Path, chunks: Iterable[list[T]], worth_sharing: int
-) -> Iterator[R]:
+def over_chunks(work: Callable[[Projector, list[T]], R], bbasis: Path, chunks: Iterable[list[T]]) -> Iterator[R]:
     """Yield what `work` makes of each chunk, in order, on as many cores as there are.
 
-    Starting other processes takes seconds: with fewer than `worth_sharing` chunks this one does all.
+    Other processes take seconds to start: this one does what it can in that time, and all if that is enough.
     Only a few chunks are in memory at a time. A joblib backend that the caller has chosen
     (`joblib.parallel_config`; Dask, for example) takes the place of local processes.
     """
-    remaining = iter(chunks)
-    first = list(islice(remaining, worth_sharing))
-    if len(first) < worth_sharing:
-        yield from (_on_chunk(work, str(bbasis), chunk) for chunk in first)
+    remaining, spent = iter(chunks), 0.0
+    for chunk in remaining:
+        began = time.process_time()
+        result = _on_chunk(work, str(bbasis), chunk)
+        spent += time.process_time() - began
+        yield result
+        if spent > _WORTH_SHARING:
+            break
+    following = next(remaining, None)
+    if following is None:
         return
     pool = Parallel(n_jobs=-1, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
-    yield from pool(delayed(_on_chunk)(work, str(bbasis), chunk) for chunk in chain(first, remaining))
+    yield from pool(delayed(_on_chunk)(work, str(bbasis), chunk) for chunk in chain([following], remaining))
 
 
 def _on_chunk(work: Callable[[Projector, list[T]], R], bbasis: str, chunk: list[T]) -> R:

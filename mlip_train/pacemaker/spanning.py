@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import pickle
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +27,6 @@ FloatArray = NDArray[np.float64]
 Structures = Callable[[], Iterable[Structure]]  # returns the stream anew
 
 _MOST_PASSES: Final = 8
-_MOST_KEPT: Final = 256 << 20  # bytes of projections kept between passes
-_WORTH_SHARING: Final = 64  # chunks, of about 0.1 s each
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def projection_fingerprint(bbasis: Path) -> str:
             block.block_name,
             [block.rcutij, block.dcutij, block.radbase, list(block.radparameters)],
             [float(f"{value:.10g}") for value in np.ravel(block.radcoefficients)],
-            [[*map(list, (f.elements, f.ns, f.ls, f.LS))] for f in block.funcspecs],
+            sorted([*map(list, (f.elements, f.ns, f.ls, f.LS))] for f in block.funcspecs),
         ]
-        for block in load_bbasis(bbasis).funcspecs_blocks
+        for block in sorted(load_bbasis(bbasis).funcspecs_blocks, key=lambda block: str(block.block_name))
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -67,8 +68,8 @@ def span(
 ) -> Spanned:
     """Offer structures, again and again, until the active set spans them all.
 
-    Projections of a small stream are kept for the later passes, those of a large one computed anew, so
-    that memory does not grow with its length.
+    Each is projected once: the projections wait for the later passes in a temporary file beside the
+    B-basis, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -84,20 +85,21 @@ def span(
         Passes over the stream at most.
     """
     before, grades_before = active.grader(), _Largest()
-    left, done, kept = _Largest(), 0, _Kept()
-    for number in range(most_passes):
-        left = _Largest()
-        for n, rows, members in kept.chunks or _project(bbasis, structures()):
-            if number == 0:
-                grades_before.add({e: float(grades.max()) for e, grades in before(rows).items()})
-                kept.add((n, rows, members))
-            if not kept.chunks or number == 0:
-                done += n
-                on_progress(done)
-            left.add(active.offer(rows, members))
-        kept.close()
-        if max(left.values(), default=0.0) <= active.tolerance:
-            break
+    left, done = _Largest(), 0
+    with tempfile.TemporaryFile(dir=bbasis.parent) as kept:  # not in /tmp, which may be memory
+        for number in range(most_passes):
+            left = _Largest()
+            for chunk in _project(bbasis, structures()) if number == 0 else _read(kept):
+                n, rows, members = chunk
+                if number == 0:
+                    grades_before.add({e: float(grades.max()) for e, grades in before(rows).items()})
+                    done += n
+                    on_progress(done)
+                    if most_passes > 1:
+                        pickle.dump(chunk, kept, protocol=pickle.HIGHEST_PROTOCOL)
+                left.add(active.offer(rows, members))
+            if max(left.values(), default=0.0) <= active.tolerance:
+                break
     return Spanned(dict(grades_before), dict(left))
 
 
@@ -144,27 +146,15 @@ class _Largest(dict[str, float]):
 _Chunk = tuple[int, Mapping[str, FloatArray], Mapping[str, list[str]]]
 
 
-class _Kept:
-    """The projections of the first pass, unless they are too many."""
-
-    def __init__(self) -> None:
-        self.chunks: list[_Chunk] = []
-        self._waiting: list[_Chunk] = []
-        self._bytes = 0
-
-    def add(self, chunk: _Chunk) -> None:
-        self._bytes += sum(rows.nbytes for rows in chunk[1].values())
-        if self._bytes > _MOST_KEPT:
-            self._waiting.clear()
-        else:
-            self._waiting.append(chunk)
-
-    def close(self) -> None:
-        self.chunks = self.chunks or (self._waiting if self._bytes <= _MOST_KEPT else [])
+def _read(kept: IO[bytes]) -> Iterator[_Chunk]:
+    kept.seek(0)
+    with contextlib.suppress(EOFError):
+        while True:
+            yield pickle.load(kept)
 
 
 def _project(bbasis: Path, structures: Iterable[Structure]) -> Iterator[_Chunk]:
-    return over_chunks(_rows_of, bbasis, in_chunks(structures), _WORTH_SHARING)
+    return over_chunks(_rows_of, bbasis, in_chunks(structures))
 
 
 def _without(structures: Structures, ids: frozenset[str]) -> Iterator[Structure]:

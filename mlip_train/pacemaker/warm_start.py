@@ -16,7 +16,7 @@ from mlip_train.files import atomic_path
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import BBasisConfiguration, create_multispecies_basis_config
 
-__all__ = ["differences", "grow", "has_idle_density", "prepare_start", "seed_densities", "write_target"]
+__all__ = ["differences", "grow", "has_idle_density", "prepare_start", "seed_second_density", "write_target"]
 
 # What two blocks must have in common for the functions of one to mean the same in the other.
 _RADIAL: Final = {
@@ -99,20 +99,19 @@ def has_idle_density(bbasis: Path) -> bool:
     return all(len(each) > 1 and not any(each[1:]) for each in coefficients)
 
 
-def seed_densities(bbasis: Path, share: float) -> None:
-    """Give the second density a share of the first one's coefficients, changing energies only to second order.
+def seed_second_density(bbasis: Path) -> None:
+    """Give an idle second density the coefficients of the first, which is to be solved for anew.
 
     A second density that is exactly zero never grows: its gradient is proportional to that of the first,
-    which a linear solution has made zero. The embedding of the second density has the slope 5/4 at zero
-    (FinnisSinclairShiftedScaled, exponent 1/2: F = √(ρ + e^-ρ/4) - e^-ρ/2).
+    which a linear solution has made zero.
     """
     configuration = load_bbasis(bbasis)
     blocks = configuration.funcspecs_blocks
     for block in blocks:
         functions = block.funcspecs
         for function in functions:
-            first = function.coeffs[0]
-            function.coeffs = [first * (1 - 1.25 * share), first * share]
+            first, *others = function.coeffs
+            function.coeffs = [0.0, first, *others[1:]]
         block.funcspecs = functions
     configuration.funcspecs_blocks = blocks
     with atomic_path(bbasis) as temporary:

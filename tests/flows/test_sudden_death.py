@@ -87,6 +87,7 @@ def test_ten_kills_and_a_last_run_give_the_dataset_and_the_bundle_of_an_undistur
     assert campaign.store.manifest == undisturbed.store.manifest
     assert [p.name for p in sorted(campaign.potentials.iterdir())] == [
         "current.json",
+        "potential_gen_01.asi",
         "potential_gen_01.json",
         "potential_gen_01.yace",
         "potential_gen_01.yaml",

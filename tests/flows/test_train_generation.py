@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -25,6 +26,8 @@ from mlip_train.errors import (
 )
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
+from tests.mlip_train.alloys import aluminium_nickel, write_frames
+from tests.mlip_train.planning import edit
 
 pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
@@ -34,12 +37,6 @@ WriteBatch = Callable[[int, int], Path]
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def set_engine(campaign: Campaign, **environment: str) -> None:
-    text = campaign.config_file.read_text()
-    head, _, tail = text.partition("environment: {}")
-    campaign.config_file.write_text(f"{head}environment: {json.dumps(environment)}{tail}")
 
 
 def test_two_generations_then_nothing_new(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:
@@ -90,7 +87,7 @@ def test_the_states_tell_what_happened(make_campaign: MakeCampaign, write_batch:
     assert names == ["my silicon generation 1", "my silicon skipped"]
     expected = {
         what: artifact_key(campaign.root, what)
-        for what in ("dataset", "training", "errors", "loss-curve", "potential")
+        for what in ("dataset", "selection", "training", "errors", "loss-curve", "potential")
     }
     assert set(keys) == set(expected.values())
     assert all(re.fullmatch(r"my-silicon-[0-9a-f]{4}-[a-z-]+", key) for key in keys)
@@ -105,9 +102,9 @@ def test_a_published_bundle_is_complete_and_verifiable(
     result = train_generation(campaign.root, [write_batch(0, 6)])
 
     record = json.loads((campaign.potentials / "potential_gen_01.json").read_text())
-    assert set(record["files"]) == {"potential_gen_01.yaml", "potential_gen_01.yace"}
+    assert set(record["files"]) == {f"potential_gen_01{suffix}" for suffix in (".yaml", ".yace", ".asi")}
     assert record["lineage"]["dataset_hash"] == campaign.store.manifest.dataset_hash
-    assert record["lineage"]["start"]["kind"] == "zeros"
+    assert record["lineage"]["start"]["kind"] == "linear"
     assert record["lineage"]["start"]["reason"] == "there is no earlier potential"
     assert len(record["history"]["loss"]) == 9
     assert record["errors"]["test"]["overall"]["n_structures"] == 1
@@ -117,6 +114,8 @@ def test_a_published_bundle_is_complete_and_verifiable(
     atoms = next(campaign.store.iterate("train")).structure.to_atoms()
     atoms.calc = result.potential.calculator()
     assert atoms.get_forces().shape == (len(atoms), 3)
+    assert 0 < atoms.calc.results["gamma"].max() <= 1.01
+    assert record["convergence"] == "out of epochs"
     assert not campaign.generation(1).scratch.exists()
 
 
@@ -126,6 +125,7 @@ def test_a_published_bundle_is_complete_and_verifiable(
         ("crash_at_start", TrainingFailedError, "this is the reason of the crash"),
         ("no_output", TrainingFailedError, "did not complete a single iteration"),
         ("nan_loss", TrainingFailedError, "loss is not a finite number"),
+        ("restarts_from_zeros", TrainingFailedError, "the fit did not continue from"),
         ("exit_1_with_potential", TrainingFailedError, "did not complete a single iteration"),
         ("untrained", TrainingFailedError, "potential did not change"),
         ("broken_output", TrainingFailedError, "not a readable B-basis"),
@@ -190,7 +190,7 @@ def test_a_killed_fit_resumes_from_its_newest_good_potential(
 
     assert result.potential is not None
     start = result.potential.record.lineage.start
-    assert start.kind == "zeros"
+    assert start.kind == "linear"
     assert start.resumed_after == interim["iterations"]
     assert result.potential.record.history.iteration[0] == interim["iterations"]
     assert result.potential.record.history.iteration[-1] == 8
@@ -210,20 +210,106 @@ def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
     assert campaign.generation(1).interim_potential.exists()
 
 
-def test_a_changed_basis_starts_from_zeros_and_says_so(
-    make_campaign: MakeCampaign, write_batch: WriteBatch
+def test_a_killed_fit_does_not_solve_its_linear_start_again(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = make_campaign()
+    campaign = make_campaign(environment={"STANDIN_FAILS": "crash_at_start"})
+    with pytest.raises(TrainingFailedError):
+        train_generation(campaign.root, [write_batch(0, 6)])
+    before = campaign.generation(1).start_potential.read_bytes()
+    edit(campaign, engine={"environment": {}})
+    monkeypatch.setattr("mlip_train.starting.solve_linear_start", None)
+
+    potential = train_generation(campaign.root, [write_batch(0, 6)]).potential
+
+    assert potential is not None
+    assert potential.record.lineage.start.kind == "linear"
+    assert campaign.generation(1).start_potential.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "told"),
+    [
+        ({"basis": {"functions_per_element": 6}}, "linear", "2 functions of generation 1 are not in the basis"),
+        ({"basis": {"cutoff": 4.7}}, "linear", "the cutoff changed since generation 1"),
+        ({"basis": {"functions_per_element": 10, "nradmax_by_orders": [4, 3]}}, "previous", "part of the new one"),
+    ],
+    ids=["smaller", "cutoff", "larger"],
+)
+def test_a_changed_basis_decides_the_start_and_the_lineage_says_so(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, changes: dict[str, Any], kind: str, told: str
+) -> None:
+    campaign = make_campaign(fit={"max_epochs": 2})
     train_generation(campaign.root, [write_batch(0, 6)])
-    text = campaign.config_file.read_text()
-    campaign.config_file.write_text(text.replace("functions_per_element: 8", "functions_per_element: 6"))
+    edit(campaign, **changes)
 
     result = train_generation(campaign.root, [write_batch(6, 9)])
 
     assert result.potential is not None
     start = result.potential.record.lineage.start
-    assert start.kind == "zeros"
-    assert "basis is not that of generation 1" in start.reason
+    assert start.kind == kind
+    assert told in start.reason
+    assert (result.potential.record.lineage.parent_sha256 is None) == ("cutoff" in told)
+
+
+def test_without_epochs_the_linear_solution_is_published_and_the_engine_never_called(
+    make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(
+        fit={"max_epochs": 0}, active_set={"method": "maxvol", "max_structures": 4}, test={"fraction": 0.3},
+        engine={"command": ["no-such-program"]},
+    )  # fmt: skip
+    first = train_generation(campaign.root, [write_batch(0, 8)]).potential
+    second = train_generation(campaign.root, [write_batch(8, 12)]).potential
+    assert first is not None
+    assert second is not None
+    for potential in (first, second):
+        assert potential.record.convergence.startswith("solved (ridge ")
+        assert potential.record.lineage.start.kind == "linear"
+        assert potential.record.lineage.n_train == 4
+        assert potential.errors.test is not None
+        assert len(potential.record.history.loss) == 1
+    assert second.errors.before is not None
+    assert not campaign.generation(1).input_yaml.exists()
+
+
+def test_a_used_up_time_budget_ends_the_fit_with_a_potential(
+    make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(
+        fit={"max_epochs": 200, "max_hours": 1.5 / 3600}, environment={"STANDIN_SECONDS": "0.5"}
+    )
+    potential = train_generation(campaign.root, [write_batch(0, 5)]).potential
+    assert potential is not None
+    assert potential.record.convergence == "out of time (fit.max_hours)"
+    assert 1 <= potential.record.history.iteration[-1] < 200
+
+
+def test_two_elements_from_dft_results_to_the_next_generation(make_campaign: MakeCampaign, tmp_path: Path) -> None:
+    campaign = make_campaign(
+        elements=["Al", "Ni"],
+        basis={"cutoff": 4.5, "functions_per_element": 10, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1]},
+        fit={"max_epochs": 2},
+        active_set={"method": "maxvol", "max_structures": 12},
+        test={"fraction": 0.2},
+    )
+    potentials = []
+    for seed in (0, 1):
+        batch = write_frames(tmp_path / f"alloys_{seed}.traj", aluminium_nickel(20, seed))
+        potentials.append(train_generation(campaign.root, [batch]).potential)
+    first, second = potentials
+    assert first is not None
+    assert second is not None
+    assert (first.record.lineage.start.kind, second.record.lineage.start.kind) == ("linear", "previous")
+    assert second.record.lineage.n_train == 12
+    assert second.errors.test is not None
+    assert set(second.errors.test.by_config_type) == {"mixed", "pure"}
+    calculator = second.calculator()
+    chosen = json.loads(campaign.generation(2).selection.read_text())["structures"]
+    for row in campaign.store.iterate("train"):
+        if row.structure.structure_id in chosen:
+            calculator.calculate(row.structure.to_atoms())
+            assert calculator.results["gamma"].max() <= 1.01
 
 
 def test_the_training_data_hold_no_test_structure_in_any_generation(
@@ -298,7 +384,7 @@ def test_a_damaged_potential_is_told_before_anything_is_stored(
 def test_a_potential_is_found_by_any_of_its_files(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:
     potential = train_generation(make_campaign().root, [write_batch(0, 4)]).potential
     assert potential is not None
-    for path in (potential.path, potential.yaml, potential.yace):
+    for path in (potential.path, potential.yaml, potential.yace, potential.asi):
         assert Potential.load(path) == potential
 
 

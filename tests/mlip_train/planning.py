@@ -1,12 +1,19 @@
-"""Plans for tests that need one."""
+"""Plans, and potentials made without the engine, for tests that need one."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import yaml
+
 from mlip_train.campaign import Campaign
+from mlip_train.generation import evaluate_fit, finish_linear, record_of
+from mlip_train.grading import grade_potential
 from mlip_train.planning import FitPlan, plan_fit, write_fit
+from mlip_train.potential import Potential, publish
 from mlip_train.selection import select_structures
 
-__all__ = ["planned"]
+__all__ = ["edit", "planned", "publish_linear"]
 
 
 def planned(campaign: Campaign, generation: int) -> FitPlan:
@@ -14,3 +21,21 @@ def planned(campaign: Campaign, generation: int) -> FitPlan:
     plan = plan_fit(campaign, generation, select_structures(campaign, generation))
     write_fit(plan)
     return plan
+
+
+def publish_linear(campaign: Campaign, generation: int) -> Potential:
+    """Go through all steps of a generation whose potential is the linear solution."""
+    plan = planned(campaign, generation)
+    fit = finish_linear(plan)
+    evaluation = evaluate_fit(plan)
+    grade_potential(campaign, generation)
+    return publish(campaign, plan.run, record_of(plan, fit, evaluation))
+
+
+def edit(campaign: Campaign, **changes: Any) -> None:
+    """Change keys of campaign.yaml; of a section only those that are given."""
+    content = yaml.safe_load(campaign.config_file.read_text())
+    for key, value in changes.items():
+        merged = isinstance(value, dict) and isinstance(content.get(key), dict)
+        content[key] = {**content[key], **value} if merged else value
+    campaign.config_file.write_text(yaml.safe_dump(content))

@@ -99,7 +99,14 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones() -> None:
         ("loss_weights.energy", -0.01, 0.0),
         ("loss_weights.force", -0.01, 0.0),
         ("loss_weights.stress", 0.01, 0.0),
-        ("fit.max_epochs", 0, 1),
+        ("fit.max_epochs", -1, 0),
+        ("fit.max_hours", 0.0, 0.01),
+        ("start.first", "previous", "zeros"),
+        ("start.next", "parent", "linear"),
+        ("active_set.method", "random", "maxvol"),
+        ("active_set.gamma_tolerance", 0.99, 1.0),
+        ("active_set.replay", 0.0, 0.5),
+        ("active_set.replay", "some", "active_set"),
         ("fit.optimizer", "Adam", "L-BFGS-B"),
         ("fit.batch_size", 0, 1),
         ("fit.early_stopping.min_relative_change", 0.0, 1e-12),
@@ -304,6 +311,26 @@ def test_nul_characters_cannot_be_passed_to_a_program(engine: dict[str, object])
 @pytest.mark.parametrize("section", [{"fit": {"max_epochs": True}}, {"loss_weights": {"energy": False}}])
 def test_a_yes_is_not_a_number(section: dict[str, object]) -> None:
     assert "must be a number" in refusal(**section)
+
+
+@pytest.mark.parametrize("start", [{"first": "zeros"}, {"next": "zeros"}])
+def test_a_fit_of_no_epochs_cannot_start_from_zeros(start: dict[str, str]) -> None:
+    assert "fit.max_epochs: 0 trains nothing from zeros" in refusal(fit={"max_epochs": 0}, start=start)
+
+
+@pytest.mark.parametrize("rule", [{"max_structures": 5}, {"keep": ["liquid"]}])
+def test_what_chooses_among_structures_needs_a_method_to_choose_by(rule: dict[str, Any]) -> None:
+    assert f"{next(iter(rule))} chooses among structures; set method: maxvol" in refusal(active_set=rule)
+    assert parse(active_set={"method": "maxvol"} | rule)
+
+
+@pytest.mark.parametrize(("wrong", "accepted"), [(0, 1), (-3, 10**6)])
+def test_at_least_one_structure_is_learned_from(wrong: int, accepted: int) -> None:
+    def rule(n: int) -> dict[str, Any]:
+        return {"method": "maxvol", "max_structures": n}
+
+    assert "max_structures" in refusal(active_set=rule(wrong))
+    assert parse(active_set=rule(accepted)).active_set.max_structures == accepted
 
 
 def test_no_bond_is_longer_than_the_cutoff() -> None:

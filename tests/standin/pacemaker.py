@@ -1,7 +1,8 @@
 """A stand-in for the engine: same command line and files, a crude fit, and failures on demand.
 
 It lowers a real loss by random steps, so that a continued potential begins where its parent ended.
-The environment says how it behaves:
+As the real one, it calls what `fit.callbacks` names after every iteration, ends when one of them
+raises StopIteration, and says at the end why it stopped. The environment says how it behaves:
 
 STANDIN_FAILS    one of the names in `main`, each a way in which the real engine was seen to fail
 STANDIN_SECONDS  time per iteration
@@ -9,11 +10,13 @@ STANDIN_SECONDS  time per iteration
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,8 @@ import pandas as pd
 import yaml
 from pyace import ACEBBasisSet, BBasisConfiguration, PyACECalculator
 from pyace.multispecies_basisextension import construct_bbasisconfiguration
+
+Errors = tuple[float, float, float]  # loss, energy RMSE (eV/atom), force RMSE (eV/Å)
 
 FAILS = os.environ.get("STANDIN_FAILS", "")
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0"))
@@ -38,6 +43,8 @@ def main() -> int:
     data = pd.read_pickle(native["data"]["filename"], compression="gzip")
     basis = _start(native["potential"])
     basis.save("target_potential.yaml")
+    if FAILS == "restarts_from_zeros":  # as the real one does when it is told of a ladder
+        _set_functions(basis, np.zeros_like(_functions(basis)))
     if FAILS == "exit_1_with_potential":
         basis.save("output_potential.yaml")
         print("ValueError: No new function added after basis extension", file=sys.stderr)
@@ -62,23 +69,16 @@ def _start(potential: str | dict[str, object]) -> BBasisConfiguration:
 def _fit(basis: BBasisConfiguration, data: pd.DataFrame, native: dict) -> BBasisConfiguration:
     random = np.random.default_rng(native["seed"])
     kappa = native["fit"]["loss"]["kappa"]
+    callbacks = [_imported(name) for name in native["fit"].get("callbacks", [])]
+    print("Cycle fitting loop", flush=True)
     best = _errors(basis, data, kappa)
     metrics = Path("metrics.txt").open("w", buffering=1)  # noqa: SIM115 - stays open when killed
     metrics.write(HEADER)
     Path("test_metrics.txt").write_text(HEADER)
+    status = 1
     for iteration in range(native["fit"]["maxiter"] + 1):
         if iteration:
-            coefficients = np.array(basis.get_all_coeffs())
-            n_functions = basis.total_number_of_functions * basis.funcspecs_blocks[0].ndensityi
-            step = np.zeros_like(coefficients)
-            step[-n_functions:] = random.normal(0, 0.005, n_functions)
-            for sign in (1, -1):  # one of the two goes downhill
-                candidate = basis.copy()
-                candidate.set_all_coeffs(list(coefficients + sign * step))
-                errors = _errors(candidate, data, kappa)
-                if errors[0] < best[0]:
-                    basis, best = candidate, errors
-                    break
+            basis, best = _downhill(basis, best, data, kappa, random)
         loss, energy, force = best if FAILS != "nan_loss" else (float("nan"),) * 3
         metrics.write(f"0 0 {iteration} {loss!r} {energy!r} {force!r} {basis.total_number_of_functions}\n")
         basis.save("interim_potential_0.yaml")
@@ -93,10 +93,60 @@ def _fit(basis: BBasisConfiguration, data: pd.DataFrame, native: dict) -> BBasis
             time.sleep(0.7)  # long enough to be looked at
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(SECONDS)
+        try:
+            for callback in callbacks if iteration else []:
+                callback(
+                    basis_config=basis,
+                    current_fit_iteration=iteration - 1,
+                    current_fit_cycle=0,
+                    current_ladder_step=0,
+                )
+        except StopIteration:
+            status = 99
+            break
+    message = {1: "Maximum number of iterations has been exceeded.", 99: "`callback` raised `StopIteration`."}
+    told = f"success=False, status={status}, message={message[status]}, nfev={iteration + 1}, njev={iteration + 1}"
+    print(f"Optimization result({told})", flush=True)
     return basis
 
 
-def _errors(basis: BBasisConfiguration, data: pd.DataFrame, kappa: float) -> tuple[float, float, float]:
+def _imported(name: str) -> Callable[..., None]:
+    module, _, function = name.rpartition(".")
+    return getattr(importlib.import_module(module), function)
+
+
+def _downhill(
+    basis: BBasisConfiguration, best: Errors, data: pd.DataFrame, kappa: float, random: np.random.Generator
+) -> tuple[BBasisConfiguration, Errors]:
+    """A step in a random direction, there or back, and shorter until it lowers the loss."""
+    step = random.normal(0, 0.005, len(_functions(basis)))
+    for size in (1, -1, 0.1, -0.1, 0.01, -0.01):
+        candidate = basis.copy()
+        _set_functions(candidate, _functions(basis) + size * step)
+        errors = _errors(candidate, data, kappa)
+        if errors[0] < best[0]:
+            return candidate, errors
+    return basis, best
+
+
+def _functions(basis: BBasisConfiguration) -> np.ndarray:
+    """The coefficients of all functions, block after block; not those of the radial functions."""
+    functions = [function for block in basis.funcspecs_blocks for function in block.funcspecs]
+    return np.concatenate([function.coeffs for function in functions])
+
+
+def _set_functions(basis: BBasisConfiguration, coefficients: np.ndarray) -> None:
+    remaining = iter(coefficients.tolist())
+    blocks = basis.funcspecs_blocks
+    for block in blocks:
+        functions = block.funcspecs
+        for function in functions:
+            function.coeffs = [next(remaining) for _ in function.coeffs]
+        block.funcspecs = functions
+    basis.funcspecs_blocks = blocks
+
+
+def _errors(basis: BBasisConfiguration, data: pd.DataFrame, kappa: float) -> Errors:
     calculator = PyACECalculator(ACEBBasisSet(basis))
     energy, forces = [], []
     for atoms, e, f in zip(data["ase_atoms"], data["energy_corrected"], data["forces"], strict=True):

@@ -11,6 +11,7 @@ import pytest
 
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
+from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.scratch import EngineScratch
 from mlip_train.planning import FitPlan
 from tasks.train import _progress_while_running
@@ -21,7 +22,7 @@ HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 
 @pytest.fixture
 def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int], Path]) -> FitPlan:
-    campaign = make_campaign()
+    campaign = make_campaign(start={"first": "zeros"})  # the metrics below are those of no start potential
     accumulate(campaign, [write_batch(0, 3)])
     plan = planned(campaign, 1)
     EngineScratch(plan.run.scratch).renew()
@@ -55,3 +56,21 @@ def test_an_engine_that_ended_at_once_is_noticed(plan: FitPlan) -> None:
         time.sleep(0.3)
         assert list(_progress_while_running(plan, process.pid)) == []
         assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT) is not None
+
+
+def test_a_fit_that_did_not_continue_is_stopped_at_its_first_report(
+    make_campaign: Callable[..., Campaign],
+    write_batch: Callable[[int, int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.train._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("tasks.train._REPORT_EVERY", 0.1)
+    campaign = make_campaign()
+    accumulate(campaign, [write_batch(0, 3)])
+    plan = planned(campaign, 1)
+    EngineScratch(plan.run.scratch).renew()
+    EngineScratch(plan.run.scratch).metrics.write_text(HEADER + "0 0 0 99 9.9 99 8\n")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"]) as process:
+        with pytest.raises(TrainingFailedError, match="did not continue"):
+            list(_progress_while_running(plan, process.pid))
+        process.kill()

@@ -35,7 +35,9 @@ OWNED_BY_A_FIELD = {
     "fit.weighting": "fit.weighting",
     "fit.repulsion": "reference",
     "fit.min_relative_train_loss_per_iter": "fit.early_stopping",
+    "fit.min_relative_test_loss_per_iter": "fit.early_stopping",
     "fit.early_stopping_patience": "fit.early_stopping",
+    "fit.callbacks": "fit.max_hours",
     "backend.batch_size": "fit.batch_size",
 }
 OWNED_BY_THE_SERVICE = [
