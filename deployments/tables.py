@@ -37,6 +37,8 @@ def result_summary(result: GenerationResult) -> dict[str, Any]:
         "generation": potential.generation if potential else None,
         "potential": str(potential.yace) if potential else None,
         "bundle": str(potential.path) if potential else None,
+        "start": str(potential.record.lineage.start) if potential else None,
+        "stopped": potential.record.convergence if potential else None,
         "errors": potential.errors.model_dump() if potential else None,
         "batch": result.batch.model_dump(),
     }
@@ -56,6 +58,8 @@ def overview(campaign: Campaign) -> dict[str, Any]:
                 "new_test": shard.structures.get("test", 0),
                 "state": "published" if potential else "not finished",
                 "start": potential.record.lineage.start.kind if potential else None,
+                "learned_from": potential.record.lineage.n_train if potential else None,
+                "stopped": potential.record.convergence if potential else None,
                 "iterations": potential.record.history.iteration[-1] if potential else None,
                 "engine_seconds": potential.record.seconds["engine"] if potential else None,
                 "errors": potential.errors.model_dump() if potential else None,

@@ -85,7 +85,8 @@ def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult
 
 
 def _published(potential: Potential, batch: Accumulation) -> State[GenerationResult]:
-    message = f"generation {potential.generation}: {potential.yace}; {potential.errors}"
+    ended = f"stopped: {potential.record.convergence}"
+    message = f"generation {potential.generation}: {potential.yace}; {potential.errors}; {ended}"
     result = GenerationResult(status="published", potential=potential, batch=batch)
     return Completed(message=message, data=result)
 

@@ -18,8 +18,8 @@ def grade_potential(
 ) -> dict[str, float]:
     """Compute the active set of a fitted potential and write its .asi.
 
-    It is that of the structures the fit learned from, all their atoms, in the fitted radial functions. The
-    one of the selection is taken where the fit has not changed them.
+    It is that of the structures the fit learned from, all their atoms, in the fitted radial functions. Where
+    the fit has not changed those, it goes on from the active set of the selection.
 
     Returns
     -------
@@ -29,12 +29,10 @@ def grade_potential(
     run, tolerance = campaign.generation(generation), campaign.config.active_set.gamma_tolerance
     ids, fingerprint = chosen_ids(run), projection_fingerprint(run.fitted_potential)
     active = ActiveSet.load(run.active_set, fingerprint) if run.active_set.exists() else None
-    if active is not None and set(active.active_atoms()) <= ids:
-        grades = dict.fromkeys(active.log_volume(), active.tolerance)
-    else:
+    if active is None or not set(active.active_atoms()) <= ids:
         active = ActiveSet(Projector(run.fitted_potential).n_functions, tolerance)
-        grades = span(active, run.fitted_potential, chosen_structures(campaign, run), on_progress).left
         active.covers = generation if len(ids) == campaign.store.count("train") else 0
-        active.save(run.active_set, fingerprint)
+    grades = span(active, run.fitted_potential, chosen_structures(campaign, run), on_progress).left
+    active.save(run.active_set, fingerprint)
     active.write_asi(run.inverse_active_set)
     return grades

@@ -152,6 +152,12 @@ LAMMPS:
 pair_style pace
 pair_coeff * * "{potential.yace}" {elements}
 ```
+LAMMPS with the extrapolation grade of each atom (at most about 1 where the potential was trained):
+```
+pair_style pace/extrapolation
+pair_coeff * * "{potential.yaml}" "{potential.asi}" {elements}
+fix grade all pair 10 pace/extrapolation gamma 1
+```
 """
     with never_in_the_way():
         create_markdown_artifact(

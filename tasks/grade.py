@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from mlip_train.campaign import Campaign
 from mlip_train.grading import grade_potential
 from mlip_train.planning import FitPlan
+from tasks.cluster import where_the_flow_runs
 from tasks.progress import every
 
 __all__ = ["grade"]
@@ -17,10 +18,8 @@ __all__ = ["grade"]
 def grade(plan: FitPlan) -> None:
     """Compute the active set of the fitted potential, by which it grades extrapolation."""
     logger = get_run_logger()
-    grades = grade_potential(
-        Campaign(plan.campaign),
-        plan.generation,
-        every(500, lambda done: logger.info("Graded %d structures", done)),
-    )
+    report = every(500, lambda done: logger.info("Graded %d structures", done))
+    with where_the_flow_runs():
+        grades = grade_potential(Campaign(plan.campaign), plan.generation, report)
     worst = ", ".join(f"{grade:.2f} {element}" for element, grade in grades.items())
     logger.info("Largest extrapolation grade among the training structures: %s", worst)
