@@ -75,8 +75,15 @@ def choose(
         told = ", ".join(f"{count} of {active.n_functions[e]} for {e}" for e, count in missing.items())
         choice.notes.append(f"too few different atoms for all functions (functions without one: {told})")
     index = list(store.index("train"))
-    order = rank(active, bbasis, partial(_since, store, 0), _to_rank(rule, index), choice.counter(on_progress))
+    order = rank(
+        active, bbasis, partial(_since, store, 0), _to_rank(rule, index, last_fitted), choice.counter(on_progress)
+    )
     choice.ids = _pick(rule, index, order, last_fitted)
+    n_kept = sum(row.config_type in rule.keep for row in index)
+    if rule.max_structures is not None and n_kept > rule.max_structures:
+        choice.notes.append(f"of {n_kept} structures that keep names, max_structures leaves {rule.max_structures}")
+    if max(choice.gamma_after.values(), default=0.0) > rule.gamma_tolerance:
+        choice.notes.append("the search for the active set ended above gamma_tolerance")
     return choice
 
 
@@ -106,27 +113,29 @@ def _since(store: DatasetStore, generation: int) -> Iterator[Structure]:
     return (stored.structure for stored in store.iterate("train", after=generation))
 
 
-def _to_rank(rule: ActiveSetRule, index: list[IndexRow]) -> int:
+def _to_rank(rule: ActiveSetRule, index: list[IndexRow], last_fitted: int) -> int:
     """How many structures must be ranked: no more than the active set if that is all that is asked for."""
+    wanted = rule.max_structures or 0
     if isinstance(rule.replay, float):
-        return len(index)
-    return min(rule.max_structures or 0, len(index))
+        n_new = sum(row.generation > last_fitted for row in index)
+        wanted = n_new + max(round(rule.replay * n_new), wanted)
+    return min(wanted, len(index))
 
 
 def _pick(rule: ActiveSetRule, index: list[IndexRow], order: dict[str, Rank], last_fitted: int) -> list[str]:
-    pool = _after_replay(rule, index, order, last_fitted)
+    kept = {row.structure_id for row in index if row.config_type in rule.keep}
+    pool = kept | _after_replay(rule, index, order, last_fitted)
     if rule.method == "none":
         chosen = pool
     elif rule.max_structures is not None:
         position = {structure_id: place for place, structure_id in enumerate(order)}
-        kept = {row.structure_id for row in index if row.config_type in rule.keep}
         by_worth = sorted(pool, key=lambda i: (i not in kept, position.get(i, len(order)), i))
         chosen = set(by_worth[: rule.max_structures])
     else:
         chosen = {
             row.structure_id
             for row in index
-            if row.structure_id in pool and (row.config_type in rule.keep or _is_active(row, order))
+            if row.structure_id in pool and (row.structure_id in kept or _is_active(row, order))
         }
     return [row.structure_id for row in index if row.structure_id in chosen]
 

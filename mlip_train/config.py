@@ -59,12 +59,11 @@ class Basis(FrozenModel):
     """The ACE basis: how many functions describe the surroundings of an atom."""
 
     cutoff: float = Field(
-        5.5, ge=2.0, le=15.0, description="Outer cutoff in Å: atoms further apart do not feel each other."
+        6.0, ge=2.0, le=15.0, description="Outer cutoff in Å: atoms further apart do not feel each other."
     )
-    functions_per_element: int = Field(300, ge=1, description="Largest number of B-basis functions per element.")
+    functions_per_element: int = Field(1000, ge=1, description="Largest number of B-basis functions per element.")
     embedding: Literal["linear", "finnis_sinclair"] = Field(
-        "finnis_sinclair",
-        description="How densities become an energy: linear E = ρ₁, or finnis_sinclair E = ρ₁ + √ρ₂.",
+        "linear", description="How densities become an energy: linear E = ρ₁, or finnis_sinclair E = ρ₁ + √ρ₂."
     )
     radial_basis: Literal["SBessel", "ChebExpCos", "ChebPow"] = Field(
         "SBessel", description="Family of the radial functions."
@@ -73,11 +72,11 @@ class Basis(FrozenModel):
         (5.25,), min_length=1, description="Parameters of the radial family (λ, dimensionless)."
     )
     nradmax_by_orders: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (15, 6, 4, 3, 2), min_length=1, max_length=6,
+        (15, 6, 5, 3, 2, 1), min_length=1, max_length=6,
         description="Largest radial index n per correlation order 1, 2, 3, ... (order k is k+1 bodies).",
     )  # fmt: skip
     lmax_by_orders: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 5, 3, 2, 1), min_length=1, max_length=6,
+        (0, 6, 5, 3, 2, 1), min_length=1, max_length=6,
         description="Largest angular momentum l per correlation order; as long as nradmax_by_orders.",
     )  # fmt: skip
     ladder_step: int | None = Field(
@@ -144,8 +143,8 @@ Reference = Annotated[NoReference | ZBL | LennardJones, Field(discriminator="kin
 class LossWeights(FrozenModel):
     """Shares of the loss. Only the ratio of energy to force counts: kappa = force / (energy + force)."""
 
-    energy: float = Field(0.97, ge=0, le=1e6, description="Share of squared energy errors per atom, in eV².")
-    force: float = Field(0.03, ge=0, le=1e6, description="Share of squared force-component errors, in (eV/Å)².")
+    energy: float = Field(0.985, ge=0, le=1e6, description="Share of squared energy errors per atom, in eV².")
+    force: float = Field(0.015, ge=0, le=1e6, description="Share of squared force-component errors, in (eV/Å)².")
     stress: float = Field(0.0, ge=0, description="Must be 0: stress is stored and evaluated, not trained.")
 
     @field_validator("stress")
@@ -209,14 +208,14 @@ class Fit(FrozenModel):
     """How the coefficients are optimised."""
 
     max_epochs: int = Field(
-        300, ge=0,
+        0, ge=0,
         description="Largest number of optimiser iterations (per ladder step). 0: the linear solution itself is "
         "the potential, in seconds.",
     )  # fmt: skip
     max_hours: PositiveFloat | None = Field(
         None,
-        description="Wall-time budget of one fit in hours: when it is used up, what was reached is the potential. "
-        "null: none.",
+        description="Wall-time budget in hours of one fit (of each attempt, if it is interrupted): when it is "
+        "used up, what was reached is the potential. null: none.",
     )
     optimizer: Literal["BFGS", "L-BFGS-B"] = Field(
         "BFGS", description="BFGS converges faster; L-BFGS-B needs less memory for thousands of coefficients."
@@ -389,7 +388,7 @@ class CampaignConfig(FrozenModel):
     def _something_is_fitted(self) -> CampaignConfig:
         if self.fit.max_epochs == 0 and "zeros" in (self.start.first, self.start.next):
             raise ValueError(
-                "fit.max_epochs: 0 trains nothing from zeros; set start.first and start.next to linear"
+                "fit.max_epochs: 0 trains nothing from zeros; raise it, or set start.first and start.next to linear"
             )
         return self
 

@@ -24,7 +24,15 @@ from mlip_train.potential import Lineage, Potential, PotentialRecord, TrainingHi
 from mlip_train.selection import chosen_structures
 from mlip_train.structures import Structure
 
-__all__ = ["check_continued", "evaluate_fit", "finish_fit", "finish_linear", "history_of", "record_of"]
+__all__ = [
+    "check_continued",
+    "continues",
+    "evaluate_fit",
+    "finish_fit",
+    "finish_linear",
+    "history_of",
+    "record_of",
+]
 
 
 def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
@@ -52,6 +60,17 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
     return record
 
 
+def continues(plan: FitPlan, metrics: pd.DataFrame) -> bool:
+    """Whether the first errors that the engine reported are those of the start potential; True while unknown."""
+    expected = plan.start_errors
+    if expected is None or metrics.empty:
+        return True
+    energy, force = _first_errors(metrics)
+    if not math.isfinite(energy + force):
+        return True  # judged with the rest of the evidence
+    return _close(energy, expected.energy_rmse, 0.02) and _close(force, expected.force_rmse, 0.1)
+
+
 def check_continued(plan: FitPlan, metrics: pd.DataFrame) -> None:
     """Compare the first errors that the engine reported with those of the start potential on the same data.
 
@@ -61,19 +80,19 @@ def check_continued(plan: FitPlan, metrics: pd.DataFrame) -> None:
         When they differ: the engine began from something else.
     """
     expected = plan.start_errors
-    if expected is None or metrics.empty:
-        return
-    first = metrics.iloc[0]
-    energy, force = 1e3 * float(first["rmse_epa"]), 1e3 * float(first["rmse_f_comp"])
-    if not math.isfinite(energy + force):
-        return  # judged with the rest of the evidence
-    if not (_close(energy, expected.energy_rmse, 0.02) and _close(force, expected.force_rmse, 0.1)):
+    if expected is not None and not continues(plan, metrics):
+        energy, force = _first_errors(metrics)
         raise TrainingFailedError(
             f"the fit did not continue from {plan.run.start_potential}: that has errors of "
             f"{expected.energy_rmse:.3g} meV/atom and {expected.force_rmse:.3g} meV/Å on the training structures, "
             f"but the engine began with {energy:.3g} meV/atom and {force:.3g} meV/Å. Nothing was published; look "
             "for keys in 'extra' that change the potential or the data, and remove them"
         )
+
+
+def _first_errors(metrics: pd.DataFrame) -> tuple[float, float]:
+    """Of the first row: energy in meV/atom, force in meV/Å."""
+    return 1e3 * float(metrics["rmse_epa"].iloc[0]), 1e3 * float(metrics["rmse_f_comp"].iloc[0])
 
 
 def _close(value: float, expected: float, absolute: float) -> bool:
@@ -90,7 +109,10 @@ def finish_linear(plan: FitPlan) -> FitRecord:
     """
     run, solution = plan.run, plan.solution
     if solution is None:
-        raise TrainingFailedError(f"generation {plan.generation} has no linear solution; set start to linear")
+        raise TrainingFailedError(
+            f"generation {plan.generation} has no linear solution; set fit.max_epochs above 0"
+        )
+    run.fit_record.unlink(missing_ok=True)
     copy_atomically(run.start_potential, run.fitted_potential)
     structures = chosen_structures(Campaign(plan.campaign), run)
     write_linear_metrics(run, solution)
@@ -99,7 +121,7 @@ def finish_linear(plan: FitPlan) -> FitRecord:
         identity=plan.identity,
         start=plan.start,
         stopped=f"solved (ridge {solution.ridge:.0e})",
-        left_out=0,
+        left_out=plan.n_train - plan.start_errors.n_structures if plan.start_errors else 0,
         seconds=solution.seconds,
         return_code=0,
         engine={"pacemaker_version": version("python-ace")},

@@ -28,11 +28,14 @@ def grade_potential(
     """
     run, tolerance = campaign.generation(generation), campaign.config.active_set.gamma_tolerance
     ids, fingerprint = chosen_ids(run), projection_fingerprint(run.fitted_potential)
-    active = ActiveSet.load(run.active_set, fingerprint) if run.active_set.exists() else None
-    if active is None or not set(active.active_atoms()) <= ids:
+    selected = ActiveSet.load(run.active_set, fingerprint) if run.active_set.exists() else None
+    if selected is not None and set(selected.active_atoms()) <= ids:
+        active = selected
+    else:
         active = ActiveSet(Projector(run.fitted_potential).n_functions, tolerance)
         active.covers = generation if len(ids) == campaign.store.count("train") else 0
     grades = span(active, run.fitted_potential, chosen_structures(campaign, run), on_progress).left
-    active.save(run.active_set, fingerprint)
+    if selected is None:  # else the next selection goes on with that of all structures
+        active.save(run.active_set, fingerprint)
     active.write_asi(run.inverse_active_set)
     return grades

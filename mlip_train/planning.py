@@ -152,6 +152,7 @@ def _begin(campaign: Campaign, plan: FitPlan, on_progress: Callable[[int], None]
     discard_interim(run)
     if earlier is not None and not earlier.start.resumed_after and run.start_potential.exists():
         return _as_begun(plan, earlier)
+    run.plan.unlink(missing_ok=True)  # what it says of the start potential is not true from here on
     begun = make_start(plan.config, run, plan.start, structures, energies, on_progress)
     return plan.model_copy(update={"solution": begun.solution, "start_errors": begun.errors})
 
@@ -200,7 +201,7 @@ def write_fit(plan: FitPlan) -> None:
         store.export(run.train_data, "train", chosen_ids(run))
     if plan.n_test:
         store.export(run.test_data, "test")
-    if plan.is_linear:
+    if plan.is_linear or finished_fit(run, plan.identity) is not None:
         return
     interim = resumable(run, plan.identity)
     native = render_input(
@@ -212,7 +213,8 @@ def write_fit(plan: FitPlan) -> None:
         plan.epochs,
         climb_from_start=interim is not None and not interim.complete,
     )
-    if plan.start.kind == "linear" and interim is None and plan.config.fit.optimizer == "BFGS":
+    all_trained = "trainable_parameters" not in native["fit"]  # else the engine's vector is a part of them
+    if plan.start.kind == "linear" and interim is None and all_trained and plan.config.fit.optimizer == "BFGS":
         inverse_hessian = first_inverse_hessian(run.start_potential, run.start_curvature)
         if inverse_hessian is not None:
             options = native["fit"].get("options", {"gtol": 1e-8})

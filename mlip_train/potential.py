@@ -80,7 +80,7 @@ class PotentialRecord(FrozenModel):
     reference_energies: dict[str, float]  # eV, to be added per atom to get DFT totals
     files: dict[str, str]  # name -> sha256
     lineage: Lineage
-    convergence: str  # why the fit ended
+    convergence: str = "not recorded"  # why the fit ended
     history: TrainingHistory
     errors: Evaluation
     seconds: dict[str, float]
@@ -170,7 +170,14 @@ class Potential(FrozenModel):
 
         Energies are relative to `record.reference_energies`, as in every MD code that reads the file:
         add that energy once per atom to compare with DFT totals.
+
+        Raises
+        ------
+        InputError
+            When the bundle is of a version of this program that published no active set.
         """
+        if self.asi.name not in self.record.files:
+            raise InputError(f"{self.path} has no active set; train another generation, which will have one")
         calculator = PyACECalculator(str(self.yaml))
         calculator.set_active_set(str(self.asi))
         return calculator

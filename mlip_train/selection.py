@@ -41,7 +41,7 @@ class Selection(FrozenModel):
     by_config_type: dict[str, Share]
     identity: str  # SHA-256 of the chosen structures
     gamma_before: dict[str, float] = {}  # largest grade of the new structures to the potential before
-    gamma_after: dict[str, float] = {}  # largest grade of any structure to the active set
+    gamma_after: dict[str, float] = {}  # largest grade to the active set (of the new ones, where it was grown)
     log_volume: dict[str, float] = {}  # ln |det A| of the active set
     notes: tuple[str, ...] = ()
     projected: int = 0  # structures, counted every time

@@ -13,9 +13,9 @@ from prefect.logging import get_run_logger
 from prefect_shell import ShellOperation
 
 from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
-from mlip_train.generation import check_continued, finish_fit, finish_linear
+from mlip_train.generation import check_continued, continues, finish_fit, finish_linear
 from mlip_train.pacemaker.command import find_engine, shell_lines
-from mlip_train.pacemaker.interim import keep_interim
+from mlip_train.pacemaker.interim import discard_interim, keep_interim
 from mlip_train.pacemaker.metrics import FitProgress, ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
 from mlip_train.pacemaker.time_budget import DEADLINE
@@ -37,7 +37,9 @@ def train(plan: FitPlan) -> FitRecord:
         return earlier
     if plan.is_linear:
         logger.info("fit.max_epochs is 0: the linear solution is the potential of this generation")
-        return finish_linear(plan)
+        record = finish_linear(plan)
+        _tell_left_out(record)
+        return record
     began = time.monotonic()
     return_code = _run_engine(plan)
     seconds = time.monotonic() - began
@@ -45,9 +47,13 @@ def train(plan: FitPlan) -> FitRecord:
     logger.info("Trained generation %d in %.0f s; stopped: %s", plan.generation, seconds, record.stopped)
     if record.return_code:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
-    if record.left_out:
-        logger.warning("The weighting policy left %d structures out of the fit", record.left_out)
+    _tell_left_out(record)
     return record
+
+
+def _tell_left_out(record: FitRecord) -> None:
+    if record.left_out:
+        get_run_logger().warning("The weighting policy left %d structures out of the fit", record.left_out)
 
 
 def _run_engine(plan: FitPlan) -> int:
@@ -66,6 +72,9 @@ def _run_engine(plan: FitPlan) -> int:
             with contextlib.suppress(RuntimeError):  # a non-zero exit code is judged with the other evidence
                 process.wait_for_completion()
             return int(process.return_code)
+    except TrainingFailedError:
+        discard_interim(run)  # to resume from it would hide that the fit had not continued
+        raise
     finally:
         _keep_interim(plan)
 
@@ -107,7 +116,9 @@ def _progress_while_running(plan: FitPlan, pid: int) -> Iterator[FitProgress | N
 
 
 def _keep_interim(plan: FitPlan) -> None:
-    keep_interim(plan.run, plan.identity, _metrics_so_far(plan), plan.start.resumed_after)
+    metrics = _metrics_so_far(plan)
+    if continues(plan, metrics):
+        keep_interim(plan.run, plan.identity, metrics, plan.start.resumed_after)
 
 
 def _metrics_so_far(plan: FitPlan) -> pd.DataFrame:

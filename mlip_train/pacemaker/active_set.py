@@ -35,9 +35,10 @@ FloatArray = NDArray[np.float64]
 # that no training atom has is a grade of 10.
 _WHILE_CHOOSING: Final = 1e-9
 _PUBLISHED: Final = 1e-3
+_SMALLEST: Final = 1e-7  # typical size of a function relative to that of the largest
 _MOST_SWAPS: Final = 20  # per function, in one update
 _NEARLY: Final = 0.8  # a row with a grade above this may be worth having later
-_RESERVE: Final = 4  # rows kept for that, per function
+_RESERVE: Final = 2  # rows kept for that, per function
 
 
 @dataclass
@@ -72,8 +73,10 @@ class _Rows:
     def _choose(self, candidates: FloatArray, names: list[str], tolerance: float) -> None:
         # The engine's maxvol begins from nothing and may end in a better or a worse place than swaps do.
         anew, _ = maxvol(candidates, tol=tolerance, max_iters=_MOST_SWAPS * len(self.scale))
-        improved = _swap(candidates, self.inverse, tolerance)
-        chosen = max(anew, improved, key=lambda rows: float(np.linalg.slogdet(candidates[rows])[1]))
+        chosen = anew
+        if not self.is_artificial.any():  # from artificial rows, swapping one at a time would take long
+            improved = _swap(candidates, self.inverse, tolerance)
+            chosen = max(anew, improved, key=lambda rows: float(np.linalg.slogdet(candidates[rows])[1]))
         self.matrix = np.ascontiguousarray(candidates[chosen])
         self.members = [names[i] for i in chosen]
         self.inverse = np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
@@ -205,6 +208,8 @@ class ActiveSet:
                 arrays[f"{element}.scale"] = rows.scale
                 arrays[f"{element}.matrix"] = rows.matrix
                 arrays[f"{element}.members"] = np.array(rows.members, dtype=np.str_)
+                arrays[f"{element}.reserve"] = rows.reserve
+                arrays[f"{element}.reserve_members"] = np.array(rows.reserve_members, dtype=np.str_)
         _save(path, arrays)
 
     @classmethod
@@ -231,8 +236,8 @@ class ActiveSet:
                             matrix=matrix,
                             members=stored[f"{element}.members"].tolist(),
                             inverse=np.linalg.inv(matrix),
-                            reserve=np.empty((0, len(matrix))),
-                            reserve_members=[],
+                            reserve=stored[f"{element}.reserve"],
+                            reserve_members=stored[f"{element}.reserve_members"].tolist(),
                         )
         except (EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, np.linalg.LinAlgError) as error:
             raise CorruptFileError(
@@ -243,7 +248,8 @@ class ActiveSet:
 
 def _artificial(rows: FloatArray) -> _Rows:
     size = np.sqrt((rows**2).mean(axis=0))
-    scale = np.where(size > 0, size, 1.0)
+    # A function that symmetry makes zero is not zero but rounding, and no measure of what is typical.
+    scale = np.maximum(size, _SMALLEST * size.max()) if size.any() else np.ones_like(size)
     return _Rows(
         scale=scale,
         matrix=np.eye(len(scale)) * _WHILE_CHOOSING,

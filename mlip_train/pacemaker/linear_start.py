@@ -41,7 +41,7 @@ __all__ = [
 FloatArray = NDArray[np.float64]
 
 FOLDS: Final = 5
-_FINAL, _REFINED = 1.0, 1.03  # most that the loss may exceed the smallest
+_PATIENCE: Final = 1.02  # most that the loss of a ridge may exceed the smallest: small coefficients are worth it
 RIDGES: Final = tuple(10.0**exponent for exponent in range(-14, -3))  # relative to the diagonal
 
 
@@ -104,7 +104,7 @@ class _Equations:
 
     def loss(self, coefficients: FloatArray) -> float:
         residual = coefficients @ (self.gram @ coefficients) - 2 * self.moment @ coefficients + self.labels
-        return max(float(residual), 0.0)
+        return max(float(residual), 1e-14 * self.labels)  # below that it is rounding of the terms
 
     def solutions(self, ridges: Iterable[float]) -> Iterator[FloatArray]:
         """The minimum for each ridge, in coordinates in which every function has the same size."""
@@ -126,8 +126,9 @@ def solve_linear_start(
 ) -> LinearSolution:
     """Solve for the first density's coefficients of a B-basis and write it with them.
 
-    Radial functions and other densities stay as they are in `bbasis`. The ridge is the one with the
-    smallest loss in a five-fold cross-validation, structures shared out by their content hash.
+    Radial functions and other densities stay as they are in `bbasis`. The ridge is the
+    largest one whose loss in a five-fold cross-validation is within 2 % of the smallest, structures shared out
+    by their content hash.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def solve_linear_start(
         Where to write the solved B-basis.
     curvature : Path, optional
         Where to write the gram matrix of the loss (.npy; functions, functions) when a fit goes on from the
-        solution. The ridge is then larger: small coefficients are easier to go on from.
+        solution.
     on_progress : callable
         Called with the number of structures done.
 
@@ -161,7 +162,7 @@ def solve_linear_start(
     energy, forces = _accumulate(target, structures, len(coefficients), on_progress)
     shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
     total = _sum(shares)
-    ridge = _best_ridge(shares, total, _REFINED if curvature is not None else _FINAL)
+    ridge = _best_ridge(shares, total)
     (solution,) = total.solutions([ridge])
     if total.labels == 0.0 or not np.isfinite(solution).all():
         raise TrainingFailedError(
@@ -260,7 +261,7 @@ def _sum(equations: list[_Equations]) -> _Equations:
     return total
 
 
-def _best_ridge(folds: list[_Equations], total: _Equations, patience: float) -> float:
+def _best_ridge(folds: list[_Equations], total: _Equations) -> float:
     """The largest ridge whose loss on structures that were left out is about the smallest."""
     filled = [fold for fold in folds if fold.labels > 0.0]
     if len(filled) < 2:
@@ -268,7 +269,7 @@ def _best_ridge(folds: list[_Equations], total: _Equations, patience: float) -> 
     losses = np.zeros(len(RIDGES))
     for fold in filled:
         losses += [fold.loss(solution) for solution in (total - fold).solutions(RIDGES)]
-    return RIDGES[int(np.flatnonzero(losses <= patience * losses.min())[-1])]
+    return RIDGES[int(np.flatnonzero(losses <= _PATIENCE * losses.min())[-1])]
 
 
 def write_linear_metrics(run: GenerationDirectory, solution: LinearSolution) -> None:

@@ -27,6 +27,10 @@ OWNED_KEYS: Final[dict[str, str]] = {
     "potential.bonds.ALL.radparameters": "basis.radial_parameters",
     "potential.bonds.ALL.rcut": "basis.cutoff",
     "potential.bonds.ALL.dcut": "-",
+    "potential.bonds.ALL.r_in": "reference",
+    "potential.bonds.ALL.delta_in": "reference",
+    "potential.bonds.ALL.core-repulsion": "reference",
+    "potential.bonds.ALL.inner_cutoff_type": "reference",
     "potential.functions.number_of_functions_per_element": "basis.functions_per_element",
     "potential.functions.ALL.nradmax_by_orders": "basis.nradmax_by_orders",
     "potential.functions.ALL.lmax_by_orders": "basis.lmax_by_orders",
@@ -60,6 +64,7 @@ def _values(names: str) -> dict[str, Any]:
     return dict.fromkeys(names.split())
 
 
+_FOR_EACH_BLOCK: Final = {"-", "basis.embedding", "reference"}
 _ANY: Final[dict[str, Any]] = {}  # below such a key the names are the user's own
 _LOSS = _values("kappa L1_coeffs L2_coeffs w0_rad w1_rad w2_rad w_orth")
 _EMBEDDING = _values("npot fs_parameters ndensity rho_core_cut drho_core_cut")
@@ -108,8 +113,9 @@ def check_extra(extra: dict[str, Any]) -> None:
     for path in _leaves(extra, _TREE, ()):
         dotted = ".".join(path)
         owner = OWNED_KEYS.get(dotted)
-        if OWNED_KEYS.get(".".join(_generic(path))) == "-":
-            owner = "-"  # what the service sets for all blocks it sets for each
+        for_all = OWNED_KEYS.get(".".join(_generic(path)))
+        if for_all in _FOR_EACH_BLOCK:
+            owner = for_all  # what is decided for all blocks is decided for each
         if owner == "-":
             raise ValueError(f"extra.{dotted} is set by the service and cannot be changed")
         if owner is not None:

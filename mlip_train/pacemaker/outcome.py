@@ -23,7 +23,7 @@ __all__ = ["collect_outcome", "engine_versions", "log_tail", "reason_it_stopped"
 _LOG_LINES = 15
 _FIT_BEGINS = "Cycle fitting loop"  # said by the engine once per attempt and ladder step
 _REASONS = {  # of scipy.optimize.minimize
-    0: "flat (the gradient vanished)",
+    0: "flat (the optimiser's own criterion)",
     1: "out of epochs",
     2: "flat (no step lowers the loss any more)",
     99: "flat (early stopping)",
@@ -81,9 +81,10 @@ def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out
 def reason_it_stopped(log: Path) -> str:
     """Why the last fit of a log ended, in a few words."""
     text = log.read_text(errors="replace") if log.exists() else ""
-    if USED_UP in text[text.rfind(_FIT_BEGINS) :]:
+    last = text[max(text.rfind(_FIT_BEGINS), 0) :]
+    if USED_UP in last:
         return "out of time (fit.max_hours)"
-    statuses = re.findall(r"Optimization result\(success=\w+, status=(\d+)", text)
+    statuses = re.findall(r"Optimization result\(success=\w+, status=(\d+)", last)
     return _REASONS.get(int(statuses[-1]), f"status {statuses[-1]}") if statuses else "ended"
 
 

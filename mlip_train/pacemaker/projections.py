@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from mlip_train.pacemaker.bbasis import load_bbasis
@@ -132,8 +132,10 @@ def over_chunks(work: Callable[[Projector, list[T]], R], bbasis: Path, chunks: I
     following = next(remaining, None)
     if following is None:
         return
-    pool = Parallel(n_jobs=-1, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1)
-    yield from pool(delayed(_on_chunk)(work, str(bbasis), chunk) for chunk in chain([following], remaining))
+    with Parallel(n_jobs=-1, return_as="generator", batch_size=1) as pool:
+        # joblib does not wait for whoever takes the results, so it gets a few chunks at a time
+        for window in in_chunks(chain([following], remaining), 4 * effective_n_jobs(-1)):
+            yield from pool(delayed(_on_chunk)(work, str(bbasis), chunk) for chunk in window)
 
 
 def _on_chunk(work: Callable[[Projector, list[T]], R], bbasis: str, chunk: list[T]) -> R:

@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 Structures = Callable[[], Iterable[Structure]]  # returns the stream anew
 
 _MOST_PASSES: Final = 8
+_OFFERED_AT_ONCE: Final = 4  # chunks
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def projection_fingerprint(bbasis: Path) -> str:
     content = [
         [
             block.block_name,
-            [block.rcutij, block.dcutij, block.radbase, list(block.radparameters)],
+            [block.rcutij, block.dcutij, block.NameOfCutoffFunctionij, block.radbase, list(block.radparameters)],
             [float(f"{value:.10g}") for value in np.ravel(block.radcoefficients)],
             sorted([*map(list, (f.elements, f.ns, f.ls, f.LS))] for f in block.funcspecs),
         ]
@@ -129,9 +130,11 @@ def rank(
     while len(order) < wanted:
         current, number = ActiveSet(active.n_functions, active.tolerance), number + 1
         others = partial(_without, structures, frozenset(order))
-        if not span(current, bbasis, others, on_progress, most_passes=1).left:
-            break  # all are ranked
-        order |= _ordered(current, number)
+        span(current, bbasis, others, on_progress, most_passes=1)
+        ranked = _ordered(current, number)
+        if not ranked:
+            break  # none is left, or only atoms without a single projection
+        order |= ranked
     return order
 
 
@@ -154,7 +157,14 @@ def _read(kept: IO[bytes]) -> Iterator[_Chunk]:
 
 
 def _project(bbasis: Path, structures: Iterable[Structure]) -> Iterator[_Chunk]:
-    return over_chunks(_rows_of, bbasis, in_chunks(structures))
+    """Projections of many structures at a time: each offer costs a search through all rows that are kept."""
+    for group in in_chunks(over_chunks(_rows_of, bbasis, in_chunks(structures)), _OFFERED_AT_ONCE):
+        counts, rows, members = zip(*group, strict=True)
+        yield (
+            sum(counts),
+            {element: np.vstack([part[element] for part in rows]) for element in rows[0]},
+            {element: [name for part in members for name in part[element]] for element in members[0]},
+        )
 
 
 def _without(structures: Structures, ids: frozenset[str]) -> Iterator[Structure]:

@@ -22,6 +22,7 @@ __all__ = ["differences", "grow", "has_idle_density", "prepare_start", "seed_sec
 _RADIAL: Final = {
     "rcutij": "cutoff",
     "dcutij": "width of the cutoff",
+    "NameOfCutoffFunctionij": "cutoff function",
     "radbase": "radial basis",
     "radparameters": "radial parameters",
 }
@@ -77,20 +78,20 @@ def grow(parent: Path, target: Path, start: Path) -> tuple[int, int]:
     """
     old, configuration = load_bbasis(parent), load_bbasis(target)
     _strip(old)
-    parents, n_known, n_lost = _blocks(old), 0, 0
+    parents, n_known = _blocks(old), 0
     blocks = configuration.funcspecs_blocks
     for block in blocks:
         if block.block_name in parents:
             known = parents[block.block_name]
             _carry_radials(known, block)
-            n_shared = _carry_functions(known, block)
-            n_known, n_lost = n_known + n_shared, n_lost + len(known.funcspecs) - n_shared
+            n_known += _carry_functions(known, block)
     configuration.funcspecs_blocks = blocks
     for key, value in dict(old.metadata).items():
         configuration.metadata[key] = value
     with atomic_path(start) as temporary:
         configuration.save(str(temporary))
-    return configuration.total_number_of_functions - n_known, n_lost
+    n_old = sum(len(block.funcspecs) for block in parents.values())
+    return configuration.total_number_of_functions - n_known, n_old - n_known
 
 
 def has_idle_density(bbasis: Path) -> bool:
