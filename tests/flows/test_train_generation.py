@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -198,11 +200,16 @@ def test_a_killed_fit_resumes_from_its_newest_good_potential(
 
 
 def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
-    make_campaign: MakeCampaign, write_batch: WriteBatch
+    make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = make_campaign(environment={"STANDIN_SECONDS": "1"})
-    text = campaign.config_file.read_text().replace("engine:", "engine:\n  max_hours: 0.0015")
-    campaign.config_file.write_text(text)
+    campaign = make_campaign(environment={"STANDIN_SECONDS": "5"})
+    edit(campaign, engine={"max_hours": 1.0})
+
+    def two_hours_later_once_there_is_a_potential() -> float:
+        return time.monotonic() + 7200 * campaign.generation(1).interim_potential.exists()
+
+    clock = SimpleNamespace(monotonic=two_hours_later_once_there_is_a_potential, sleep=time.sleep)
+    monkeypatch.setattr("tasks.train.time", clock)
 
     with pytest.raises(TrainingInterruptedError, match=r"engine\.max_hours"):
         train_generation(campaign.root, [write_batch(0, 6)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,12 +20,15 @@ from mlip_train import planning
 from mlip_train.accumulation import accumulate
 from mlip_train.campaign import Campaign
 from mlip_train.errors import TrainingFailedError
-from mlip_train.evaluation import evaluate
 from mlip_train.generation import check_continued, finish_linear
 from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.pacemaker import curvature
 from mlip_train.pacemaker.bbasis import coefficients_of, load_bbasis
+from mlip_train.pacemaker.curvature import first_inverse_hessian
 from mlip_train.pacemaker.interim import InterimRecord
+from mlip_train.pacemaker.library import ACEBBasisSet
 from mlip_train.pacemaker.time_budget import STOP_CALLBACK
+from mlip_train.pacemaker.warm_start import has_idle_density, seed_second_density
 from mlip_train.planning import FitPlan, finished_fit, plan_fit
 from mlip_train.potential import Potential
 from mlip_train.selection import select_structures
@@ -144,22 +149,98 @@ def test_radial_functions_are_kept_unless_they_mean_something_else_now(
     assert start.generation == (1 if is_kept else None)
 
 
-def test_a_second_density_that_the_linear_solution_left_at_zero_is_woken_without_harm(
+def test_a_second_density_that_the_linear_solution_left_at_zero_is_seeded_and_the_first_solved_anew(
     make: Make, write_batch: WriteBatch
 ) -> None:
     campaign = make(fit={"max_epochs": 0})
     parent = publish_linear(campaign, 1)
+    assert has_idle_density(parent.yaml)
     accumulate(campaign, [write_batch(5, 12)])
     edit(campaign, fit={"max_epochs": 8})
     plan = planned(campaign, 2)
-    assert plan.start.kind == "previous"
+    assert (plan.start.kind, plan.start.generation) == ("linear", 1)
+    assert "the second density of generation 1 was never trained" in str(plan.start)
     blocks = load_bbasis(plan.run.start_potential).funcspecs_blocks
-    assert all(f.coeffs[1] != 0 for block in blocks for f in block.funcspecs if f.coeffs[0] != 0)
-    asleep = evaluate(parent.yaml, structures_of(campaign), campaign.store.manifest.reference_energies)
-    assert asleep is not None
+    assert all(0 != f.coeffs[1] != f.coeffs[0] for block in blocks for f in block.funcspecs)
+    assert plan.solution is not None
     assert plan.start_errors is not None
-    assert plan.start_errors.energy_rmse < 1.1 * asleep.overall.energy_rmse
-    assert plan.start_errors.force_rmse < 1.1 * asleep.overall.force_rmse
+    assert 1e3 * plan.solution.energy_rmse == pytest.approx(plan.start_errors.energy_rmse, rel=1e-4)
+    assert 1e3 * plan.solution.force_rmse == pytest.approx(plan.start_errors.force_rmse, rel=1e-3)
+
+
+def test_a_second_density_that_was_trained_is_continued(make: Make, write_batch: WriteBatch) -> None:
+    campaign = make(fit={"max_epochs": 0})
+    parent = publish_linear(campaign, 1)
+    seed_second_density(parent.yaml)
+    record = json.loads(parent.path.read_text())
+    record["files"][parent.yaml.name] = hashlib.sha256(parent.yaml.read_bytes()).hexdigest()
+    parent.path.write_text(json.dumps(record))
+    accumulate(campaign, [write_batch(5, 7)])
+    edit(campaign, fit={"max_epochs": 8})
+    assert str(planned(campaign, 2).start) == "continues generation 1 (it has the same basis)"
+
+
+def test_the_linear_solution_alone_leaves_the_second_density_idle(make: Make) -> None:
+    plan = planned(make(fit={"max_epochs": 0}), 1)
+    assert has_idle_density(plan.run.start_potential)
+    assert not plan.run.start_curvature.exists()
+
+
+def options_of(plan: FitPlan) -> dict[str, Any]:
+    return dict(yaml.safe_load(plan.run.input_yaml.read_text())["fit"].get("options", {}))
+
+
+@pytest.mark.parametrize("embedding", ["linear", "finnis_sinclair"])
+def test_a_fit_from_the_linear_solution_is_told_its_curvature(make: Make, embedding: str) -> None:
+    plan = planned(make(basis=LINEAR | {"embedding": embedding}), 1)
+    options = options_of(plan)
+    assert set(options) == {"gtol", "hess_inv0"}
+    assert options["gtol"] == 1e-8  # what the engine takes without options
+    expected = first_inverse_hessian(plan.run.start_potential, plan.run.start_curvature)
+    assert np.allclose(options["hess_inv0"], expected, rtol=1e-12)
+    assert len(options["hess_inv0"]) == len(ACEBBasisSet(load_bbasis(plan.run.start_potential)).all_coeffs)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"start": {"first": "zeros"}}, {"fit": {"max_epochs": 8, "optimizer": "L-BFGS-B"}}],
+    ids=["zeros", "another optimiser"],
+)
+def test_any_other_fit_is_not(make: Make, changes: dict[str, Any]) -> None:
+    assert options_of(planned(make(**changes), 1)) == {}
+
+
+def test_a_continued_fit_is_told_no_curvature(second: Campaign) -> None:
+    plan = planned(second, 2)
+    assert plan.start.kind == "previous"
+    assert options_of(plan) == {}
+
+
+def test_a_resumed_fit_is_told_no_curvature(make: Make) -> None:
+    campaign = make()
+    first = planned(campaign, 1)
+    first.run.interim_potential.write_bytes(first.run.start_potential.read_bytes())
+    record = InterimRecord(identity=first.identity, iterations=3, loss=0.1, complete=True)
+    first.run.interim_record.write_text(record.model_dump_json())
+    resumed = planned(campaign, 1)
+    assert (resumed.start.kind, resumed.start.resumed_after) == ("linear", 3)
+    assert options_of(resumed) == {}
+
+
+def test_a_fit_of_too_many_coefficients_is_told_no_curvature(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curvature, "MOST_COEFFICIENTS", 10)
+    assert options_of(planned(make(), 1)) == {}
+
+
+def test_options_of_ones_own_stay_and_the_configuration_holds_no_curvature(make: Make) -> None:
+    extra = {"fit": {"options": {"gtol": 1e-5}}}
+    campaign = make(extra=extra)
+    plan = planned(campaign, 1)
+    assert options_of(plan)["gtol"] == 1e-5
+    assert "hess_inv0" in options_of(plan)
+    assert plan.config.extra == campaign.config.extra == extra
+    assert "hess_inv0" not in plan.run.plan.read_text()
+    assert planned(campaign, 1) == plan
 
 
 def test_a_grown_start_predicts_what_the_parent_predicted(second: Campaign) -> None:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from mlip_train.config import UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.pacemaker import linear_start
+from mlip_train.pacemaker import linear_start, projections
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.linear_start import (
     CHUNK,
     FOLDS,
+    RIDGES,
     LabelledStructure,
     LinearSolution,
     solve_linear_start,
@@ -32,6 +33,8 @@ from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.bbasis import config_of, predictions, write_random
 from tests.mlip_train.coefficients import first_density, set_first_density
+
+FloatArray = NDArray[np.float64]
 
 KAPPA = 0.3
 ENERGIES = {"Al": -0.1, "Ni": 0.2}
@@ -53,22 +56,40 @@ def engines_loss(bbasis: Path, rows: list[LabelledStructure], kappa: float = KAP
     return float((1 - kappa) * energy_weights @ per_atom**2 + kappa * force_weights @ force_errors**2)
 
 
-def dense_solution(bbasis: Path, rows: list[LabelledStructure], ridge: float) -> NDArray[np.float64]:
-    """Least squares of the whole matrix, the ridge as rows of its own."""
+def dense_rows(bbasis: Path, rows: list[LabelledStructure]) -> list[tuple[FloatArray, FloatArray]]:
+    """Weighted matrix and labels of each structure."""
     set_first_density(bbasis, np.zeros_like(first_density(bbasis)), bbasis.with_name("rest.yaml"))
-    projector, matrix, labels = Projector(bbasis.with_name("rest.yaml")), [], []
+    projector, found = Projector(bbasis.with_name("rest.yaml")), []
     for row in rows:
         design, n = projector.design(row.structure), len(row.structure.numbers)
         weight = ((1 - KAPPA) * row.energy_weight) ** 0.5 / n
-        matrix.append(weight * design.energy[None, :])
-        labels.append([weight * (row.energy - design.fixed_energy)])
         weights = np.sqrt(KAPPA * np.repeat(row.force_weights, 3))
-        matrix.append(weights[:, None] * design.forces)
-        labels.append(weights * (row.structure.forces.ravel() - design.fixed_forces))
-    stacked = np.vstack(matrix)
-    damping = np.diag(ridge**0.5 * np.linalg.norm(stacked, axis=0))
-    augmented = np.vstack([stacked, damping])
-    return np.linalg.lstsq(augmented, np.concatenate([*labels, np.zeros(len(damping))]), rcond=None)[0]
+        matrix = np.vstack([weight * design.energy, weights[:, None] * design.forces])
+        force_labels = weights * (row.structure.forces.ravel() - design.fixed_forces)
+        found.append((matrix, np.append(weight * (row.energy - design.fixed_energy), force_labels)))
+    return found
+
+
+def dense_solution(rows: list[tuple[FloatArray, FloatArray]], ridge: float) -> FloatArray:
+    """Least squares of the whole matrix, the ridge as rows of its own."""
+    matrix = np.vstack([matrix for matrix, _ in rows])
+    damping = np.diag(ridge**0.5 * np.linalg.norm(matrix, axis=0))
+    labels = [*(labels for _, labels in rows), np.zeros(len(damping))]
+    return np.linalg.lstsq(np.vstack([matrix, damping]), np.concatenate(labels), rcond=None)[0]
+
+
+def losses_on_the_left_out(
+    rows: list[LabelledStructure], dense: list[tuple[FloatArray, FloatArray]]
+) -> FloatArray:
+    """Loss for each ridge on structures that were left out, a fold at a time."""
+    losses = np.zeros(len(RIDGES))
+    for fold in range(FOLDS):
+        inside = [linear_start._fold(row) != fold for row in rows]
+        for number, ridge in enumerate(RIDGES):
+            solution = dense_solution([d for d, is_in in zip(dense, inside, strict=True) if is_in], ridge)
+            left_out = [d for d, is_in in zip(dense, inside, strict=True) if not is_in]
+            losses[number] += sum(((matrix @ solution - labels) ** 2).sum() for matrix, labels in left_out)
+    return losses
 
 
 @pytest.mark.parametrize(("elements", "embedding"), CASES)
@@ -84,7 +105,7 @@ def test_the_solution_is_the_minimum_of_the_engines_loss(
     found = first_density(solved)
     assert solution.n_functions == len(found)
     assert solution.loss == pytest.approx(engines_loss(solved, rows), rel=1e-6)
-    dense = dense_solution(basis, rows, solution.ridge)
+    dense = dense_solution(dense_rows(basis, rows), solution.ridge)
     set_first_density(basis, dense, tmp_path / "dense.yaml")
     assert engines_loss(tmp_path / "dense.yaml", rows) == pytest.approx(solution.loss, rel=1e-4)
     random_state = np.random.default_rng(5)
@@ -185,6 +206,34 @@ def test_functions_that_no_structure_feels_keep_the_coefficient_zero(tmp_path: P
     assert np.isfinite(solution.loss)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ridge_is_the_best_or_the_largest_that_is_hardly_worse_when_a_fit_goes_on(
+    tmp_path: Path, seed: int
+) -> None:
+    config = config_of(["Al"], functions_per_element=20, nradmax_by_orders=[6, 4, 2], lmax_by_orders=[0, 2, 1])
+    basis = write_random(tmp_path / "basis.yaml", config)
+    rows = rows_of(checked(aluminium(25, seed)))
+    losses = losses_on_the_left_out(rows, dense_rows(basis, rows))
+    curvature = tmp_path / "curvature.npy"
+
+    final = solve_linear_start(basis, rows, KAPPA, tmp_path / "final.yaml")
+    refined = solve_linear_start(basis, rows, KAPPA, tmp_path / "refined.yaml", curvature)
+
+    assert final.ridge == RIDGES[losses.argmin()]
+    assert refined.ridge == max(r for r, loss in zip(RIDGES, losses, strict=True) if loss <= 1.03 * losses.min())
+
+
+def test_the_curvature_is_the_gram_matrix_of_the_weighted_loss(tmp_path: Path) -> None:
+    basis = write_random(tmp_path / "basis.yaml", config_of(["Al", "Ni"]))
+    rows = rows_of(checked(aluminium_nickel(8)))
+    matrix = np.vstack([matrix for matrix, _ in dense_rows(basis, rows)])
+    before = set(tmp_path.iterdir())
+    solve_linear_start(basis, rows, KAPPA, tmp_path / "solved.yaml")
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "solved.yaml"}
+    solve_linear_start(basis, rows, KAPPA, tmp_path / "solved.yaml", tmp_path / "curvature.npy")
+    assert np.allclose(np.load(tmp_path / "curvature.npy"), matrix.T @ matrix, rtol=1e-9, atol=1e-12)
+
+
 def test_one_structure_is_enough(tmp_path: Path) -> None:
     basis = write_random(tmp_path / "basis.yaml", config_of(["Al"]))
     solution = solve_linear_start(basis, rows_of(checked(aluminium(1))), KAPPA, tmp_path / "solved.yaml")
@@ -206,7 +255,10 @@ def test_labels_that_are_not_finite_are_an_error_and_not_a_potential(tmp_path: P
         solve_linear_start(basis, [endless], KAPPA, tmp_path / "solved.yaml")
 
 
-def test_structures_are_let_go_once_they_are_in_the_equations(tmp_path: Path) -> None:
+@pytest.mark.parametrize("worth_sharing", [0.0, 1e9], ids=["shared out", "alone"])
+def test_structures_are_let_go_once_they_are_in_the_equations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth_sharing: float
+) -> None:
     basis = write_random(
         tmp_path / "basis.yaml", config_of(["Al"], functions_per_element=3, lmax_by_orders=[0, 0])
     )
@@ -226,9 +278,10 @@ def test_structures_are_let_go_once_they_are_in_the_equations(tmp_path: Path) ->
             most = max(most, alive)
             yield Tracked(other, float(number), 1 / 600, np.full(4, 1 / 2400))
 
+    monkeypatch.setattr(projections, "_WORTH_SHARING", worth_sharing)
     with joblib.parallel_config(backend="sequential"):
         solve_linear_start(basis, stream(), KAPPA, tmp_path / "solved.yaml")
-    assert most <= (FOLDS + linear_start._WORTH_SHARING + 2) * CHUNK
+    assert most <= (FOLDS + 4) * CHUNK
 
 
 def test_equations_do_not_grow_with_the_number_of_atoms(tmp_path: Path) -> None:
@@ -247,8 +300,8 @@ def test_several_processes_find_the_solution_of_one(tmp_path: Path, monkeypatch:
     basis = write_random(tmp_path / "basis.yaml", config_of(["Al"]))
     rows = rows_of(checked(aluminium(12)))
     told: list[int] = []
-    one = solve_linear_start(basis, rows, KAPPA, tmp_path / "one.yaml", told.append)
-    monkeypatch.setattr(linear_start, "_WORTH_SHARING", 1)
+    one = solve_linear_start(basis, rows, KAPPA, tmp_path / "one.yaml", on_progress=told.append)
+    monkeypatch.setattr(projections, "_WORTH_SHARING", 0.0)
     several = solve_linear_start(basis, rows, KAPPA, tmp_path / "several.yaml")
     assert told[-1] == 12
     assert several.ridge == one.ridge

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import joblib
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from ase import Atoms
 from pyace.activelearning import compute_active_set, compute_B_projections
 
-from mlip_train.pacemaker import spanning
+from mlip_train.pacemaker import projections, spanning
 from mlip_train.pacemaker.active_set import ActiveSet
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import PyACECalculator
@@ -65,8 +66,9 @@ def test_the_volume_is_that_of_the_engine_or_larger_on_real_data(tmp_path: Path,
     bbasis = write_random(tmp_path / "si.yaml", config_of(["Si"], functions_per_element=12))
     structures = checked(silicon)
     active = spanned(bbasis, structures)
-    projections = compute_B_projections(load_bbasis(bbasis), [s.to_atoms() for s in structures])
-    theirs = compute_active_set(projections, tol=1.01)
+    theirs = compute_active_set(
+        compute_B_projections(load_bbasis(bbasis), [s.to_atoms() for s in structures]), tol=1.01
+    )
     assert active.log_volume()["Si"] >= np.linalg.slogdet(theirs[0])[1] - 1e-6
     assert max(grades.max() for grades in grades_by_the_engine(bbasis, active, structures)) <= 1.01
 
@@ -128,22 +130,46 @@ def test_of_nothing_before_everything_is_infinitely_far(alloy: Path) -> None:
     assert before == {"Al": np.inf, "Ni": np.inf}
 
 
-def test_a_stream_too_long_to_be_kept_is_projected_again_and_comes_to_the_same(
+def test_structures_are_projected_once_however_many_passes_it_takes(
     alloy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    structures, told = checked(aluminium_nickel(40)), []
+    structures, told, passes = checked(aluminium_nickel(40)), [], 0
+    read = spanning._read
+
+    def counted(kept: IO[bytes]) -> Iterator[spanning._Chunk]:
+        nonlocal passes
+        passes += 1
+        return read(kept)
+
+    def once() -> list[Structure]:
+        assert not told
+        return structures
+
+    monkeypatch.setattr(spanning, "_read", counted)
+    before = set(alloy.parent.iterdir())
+    span(ActiveSet(Projector(alloy).n_functions, 1.01), alloy, once, told.append)
+    assert passes >= 1
+    assert told == [CHUNK, 2 * CHUNK, 40]
+    assert set(alloy.parent.iterdir()) == before
+
+
+def test_projections_that_waited_in_a_file_are_what_is_projected_again(alloy: Path) -> None:
+    structures = checked(aluminium_nickel(40))
     kept = spanned(alloy, structures)
-    monkeypatch.setattr(spanning, "_MOST_KEPT", 1000)
     active = ActiveSet(Projector(alloy).n_functions, 1.01)
-    span(active, alloy, lambda: structures, told.append)
+    for _ in range(spanning._MOST_PASSES):
+        left = span(active, alloy, lambda: structures, most_passes=1).left
+        if max(left.values()) <= active.tolerance:
+            break
     assert active.log_volume() == pytest.approx(kept.log_volume())
     assert active.active_atoms() == kept.active_atoms()
-    assert told[-1] > len(structures)
 
 
-def test_a_long_stream_is_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spanning, "_MOST_KEPT", 0)
-    monkeypatch.setattr(spanning, "_WORTH_SHARING", 2)
+@pytest.mark.parametrize("worth_sharing", [0.0, 1e9], ids=["shared out", "alone"])
+def test_a_long_stream_is_not_held_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth_sharing: float
+) -> None:
+    monkeypatch.setattr(projections, "_WORTH_SHARING", worth_sharing)
     bbasis = write_random(tmp_path / "al.yaml", config_of(["Al"]))
     (structure,) = checked(aluminium(1))
     alive, most = 0, 0

@@ -9,7 +9,14 @@ import pytest
 from mlip_train.config import CampaignConfig
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.input_yaml import basis_section
-from mlip_train.pacemaker.warm_start import differences, grow, prepare_start, seed_densities, write_target
+from mlip_train.pacemaker.warm_start import (
+    differences,
+    grow,
+    has_idle_density,
+    prepare_start,
+    seed_second_density,
+    write_target,
+)
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.bbasis import config_of, predictions, tune, write_random
 from tests.mlip_train.coefficients import first_density
@@ -153,22 +160,44 @@ def test_a_start_has_neither_a_core_repulsion_nor_the_marks_of_a_finished_fit(
         assert (block.rho_cut, block.drho_cut) == (1e5, 250)
 
 
-def test_a_seeded_second_density_changes_energies_to_second_order_only(tmp_path: Path) -> None:
-    bbasis = write_random(tmp_path / "p.yaml", config_of(["Al"], **SMALL))
+def coefficients(bbasis: Path) -> list[list[float]]:
+    """Of all densities, function by function."""
+    return [list(f.coeffs) for block in load_bbasis(bbasis).funcspecs_blocks for f in block.funcspecs]
+
+
+def set_second_density(bbasis: Path, value: float) -> None:
     configuration = load_bbasis(bbasis)
     blocks = configuration.funcspecs_blocks
     for block in blocks:
         functions = block.funcspecs
         for function in functions:
-            function.coeffs = [1e-4 * function.coeffs[0], 0.0]
+            function.coeffs = [function.coeffs[0], value]
         block.funcspecs = functions
     configuration.funcspecs_blocks = blocks
     configuration.save(str(bbasis))
-    structures = checked(aluminium(4))
-    energies, _ = predictions(bbasis, structures)
 
-    seed_densities(bbasis, 0.1)
 
-    second = [f.coeffs[1] for block in load_bbasis(bbasis).funcspecs_blocks for f in block.funcspecs]
-    assert min(map(abs, second)) > 0
-    assert np.allclose(predictions(bbasis, structures)[0], energies, rtol=1e-3)
+def test_a_density_is_idle_when_all_of_it_is_zero_and_not_the_only_one(tmp_path: Path, parent: Path) -> None:
+    assert not has_idle_density(parent)
+    set_second_density(parent, 0.0)
+    assert has_idle_density(parent)
+    assert has_idle_density(target_of(tmp_path, config_of(["Al"], **SMALL)))
+    assert not has_idle_density(target_of(tmp_path, config_of(["Al"], **SMALL, embedding="linear")))
+
+
+@pytest.mark.parametrize("elements", [["Al"], ["Al", "Ni"]])
+def test_a_seeded_second_density_has_the_coefficients_that_the_first_had(
+    tmp_path: Path, elements: list[str]
+) -> None:
+    bbasis = write_random(tmp_path / "p.yaml", config_of(elements, **SMALL))
+    set_second_density(bbasis, 0.0)
+    configuration = load_bbasis(bbasis)
+    configuration.metadata["who"] = "me"
+    configuration.save(str(bbasis))
+    before = coefficients(bbasis)
+
+    seed_second_density(bbasis)
+
+    assert coefficients(bbasis) == [[0.0, first] for first, _ in before]
+    assert not has_idle_density(bbasis)
+    assert load_bbasis(bbasis).metadata["who"] == "me"
