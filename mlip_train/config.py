@@ -388,7 +388,7 @@ class CampaignConfig(FrozenModel):
     def _something_is_fitted(self) -> CampaignConfig:
         if self.fit.max_epochs == 0 and "zeros" in (self.start.first, self.start.next):
             raise ValueError(
-                "fit.max_epochs: 0 trains nothing from zeros; raise it, or start from linear (start.first, start.next)"
+                "fit.max_epochs: 0 trains nothing from zeros; raise it, or set start.first and start.next: linear"
             )
         return self
 
