@@ -214,7 +214,8 @@ def write_fit(plan: FitPlan) -> None:
         climb_from_start=interim is not None and not interim.complete,
     )
     all_trained = "trainable_parameters" not in native["fit"]  # else the engine's vector is a part of them
-    if plan.start.kind == "linear" and interim is None and all_trained and plan.config.fit.optimizer == "BFGS":
+    is_fresh = plan.start.kind == "linear" and interim is None and run.start_curvature.exists()
+    if is_fresh and all_trained and plan.config.fit.optimizer == "BFGS":
         inverse_hessian = first_inverse_hessian(run.start_potential, run.start_curvature)
         if inverse_hessian is not None:
             options = native["fit"].get("options", {"gtol": 1e-8})

@@ -80,6 +80,7 @@ def campaign_text() -> Callable[..., str]:
                 "functions_per_element": 8,
                 "nradmax_by_orders": [4, 2],
                 "lmax_by_orders": [0, 1],
+                "embedding": "finnis_sinclair",
             },
             "loss_weights": {"energy": 0.9, "force": 0.1},
             "fit": {"max_epochs": 8},

@@ -56,7 +56,7 @@ def differences(parent: Path, target: Path) -> list[str]:
             if compared:
                 found += [what for key, what in attributes.items() if not _same(block, new[name], key)]
         if name in new and block.nradbaseij > new[name].nradbaseij:
-            found.append("number of radial basis functions (nradmax_by_orders[0])")
+            found.append(f"number of radial functions of {name} (smaller now)")
     return list(dict.fromkeys(found))
 
 

@@ -19,7 +19,10 @@ __all__ = ["CONFIG", "config_of", "predictions", "tune", "write_bbasis", "write_
 
 def config_of(elements: Sequence[str], **basis: Any) -> CampaignConfig:
     """A configuration with a tiny basis."""
-    tiny = {"cutoff": 4.5, "functions_per_element": 6, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1]}
+    tiny = {
+        "cutoff": 4.5, "functions_per_element": 6, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1],
+        "embedding": "finnis_sinclair",
+    }  # fmt: skip
     return CampaignConfig.model_validate({"elements": elements, "basis": tiny | basis})
 
 

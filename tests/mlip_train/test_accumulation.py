@@ -237,7 +237,7 @@ def test_a_smaller_cutoff_is_fine_while_every_atom_keeps_a_neighbour(campaign: C
     accumulate(campaign, [write(tmp_path / "a.traj", crystal())])
     campaign.config_file.write_text("elements: [Ge, Si]\nbasis: {cutoff: 2.4}\n")
     assert accumulate(campaign, [write(tmp_path / "b.traj", cluster("Ge2"))]).n_new == 1
-    assert [shard.cutoff for shard in campaign.store.manifest.shards] == [5.5, 2.4]
+    assert [shard.cutoff for shard in campaign.store.manifest.shards] == [6.0, 2.4]
 
 
 def test_a_damaged_potential_is_noticed_before_a_batch_is_added(campaign: Campaign, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_every_field_of_the_basis_and_the_fit_reaches_the_engine() -> None:
 
 
 def test_finnis_sinclair_has_two_densities() -> None:
-    embedding = basis_section(parse())["embeddings"]["ALL"]
+    embedding = basis_section(parse(basis={"embedding": "finnis_sinclair"}))["embeddings"]["ALL"]
     assert (embedding["fs_parameters"], embedding["ndensity"]) == ([1, 1, 1, 0.5], 2)
 
 

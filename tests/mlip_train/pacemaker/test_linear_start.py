@@ -207,20 +207,14 @@ def test_functions_that_no_structure_feels_keep_the_coefficient_zero(tmp_path: P
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_ridge_is_the_best_or_the_largest_that_is_hardly_worse_when_a_fit_goes_on(
-    tmp_path: Path, seed: int
-) -> None:
+def test_the_ridge_is_the_largest_that_is_hardly_worse_than_the_best(tmp_path: Path, seed: int) -> None:
     config = config_of(["Al"], functions_per_element=20, nradmax_by_orders=[6, 4, 2], lmax_by_orders=[0, 2, 1])
     basis = write_random(tmp_path / "basis.yaml", config)
     rows = rows_of(checked(aluminium(25, seed)))
     losses = losses_on_the_left_out(rows, dense_rows(basis, rows))
-    curvature = tmp_path / "curvature.npy"
-
-    final = solve_linear_start(basis, rows, KAPPA, tmp_path / "final.yaml")
-    refined = solve_linear_start(basis, rows, KAPPA, tmp_path / "refined.yaml", curvature)
-
-    assert final.ridge == RIDGES[losses.argmin()]
-    assert refined.ridge == max(r for r, loss in zip(RIDGES, losses, strict=True) if loss <= 1.03 * losses.min())
+    expected = max(ridge for ridge, loss in zip(RIDGES, losses, strict=True) if loss <= 1.02 * losses.min())
+    for curvature in (None, tmp_path / "curvature.npy"):
+        assert solve_linear_start(basis, rows, KAPPA, tmp_path / "s.yaml", curvature).ridge == expected
 
 
 def test_the_curvature_is_the_gram_matrix_of_the_weighted_loss(tmp_path: Path) -> None:
@@ -281,7 +275,7 @@ def test_structures_are_let_go_once_they_are_in_the_equations(
     monkeypatch.setattr(projections, "_WORTH_SHARING", worth_sharing)
     with joblib.parallel_config(backend="sequential"):
         solve_linear_start(basis, stream(), KAPPA, tmp_path / "solved.yaml")
-    assert most <= (FOLDS + 4) * CHUNK
+    assert most <= (FOLDS + 10) * CHUNK
 
 
 def test_equations_do_not_grow_with_the_number_of_atoms(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def result(status: int) -> str:
 @pytest.mark.parametrize(
     ("log", "reason"),
     [
-        (BEGIN + result(0), "flat (the gradient vanished)"),
+        (BEGIN + result(0), "flat (the optimiser's own criterion)"),
         (BEGIN + result(1), "out of epochs"),
         (BEGIN + result(2), "flat (no step lowers the loss any more)"),
         (BEGIN + result(99), "flat (early stopping)"),

@@ -112,7 +112,7 @@ def test_the_same_basis_grows_by_nothing_and_loses_nothing(tmp_path: Path, paren
         ({"radial_basis": "ChebExpCos"}, ["radial basis"]),
         ({"radial_parameters": [3.0]}, ["radial parameters"]),
         ({"embedding": "linear"}, ["embedding"]),
-        ({"nradmax_by_orders": [3, 3]}, ["number of radial basis functions (nradmax_by_orders[0])"]),
+        ({"nradmax_by_orders": [3, 3]}, ["number of radial functions of Al (smaller now)"]),
         ({"cutoff": 5.0, "embedding": "linear"}, ["cutoff", "embedding"]),
         ({"functions_per_element": 5}, []),
         ({}, []),
