@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -22,7 +22,8 @@ class FrozenModel(BaseModel):
         if isinstance(values, dict):
             for key, value in values.items():
                 field = cls.model_fields.get(key)
-                if isinstance(value, bool) and field is not None and field.annotation in (int, float):
+                allowed = set() if field is None else {field.annotation, *get_args(field.annotation)}
+                if isinstance(value, bool) and allowed & {int, float}:
                     raise ValueError(f"{key} must be a number, not {value} (YAML reads yes, no, on, off so)")
             unknown = [key for key in values if key not in cls.model_fields]
             if unknown:

@@ -308,7 +308,14 @@ def test_nul_characters_cannot_be_passed_to_a_program(engine: dict[str, object])
     assert "engine" in refusal(engine=engine)
 
 
-@pytest.mark.parametrize("section", [{"fit": {"max_epochs": True}}, {"loss_weights": {"energy": False}}])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"fit": {"max_epochs": True}},
+        {"loss_weights": {"energy": False}},
+        {"active_set": {"method": "maxvol", "max_structures": True}},
+    ],
+)
 def test_a_yes_is_not_a_number(section: dict[str, object]) -> None:
     assert "must be a number" in refusal(**section)
 
