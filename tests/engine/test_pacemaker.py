@@ -108,6 +108,7 @@ def test_a_ladder_is_climbed_and_then_continued_whole(
             "cutoff": 4.5, "functions_per_element": 6, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1],
             "ladder_step": 3,
         },
+        start={"first": "zeros"},
         fit={"max_epochs": 5},
         test={"fraction": 0.2},
     )  # fmt: skip
