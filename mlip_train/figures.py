@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mlip_train.files import atomic_path
 from mlip_train.potential import TrainingHistory
@@ -19,15 +20,17 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
     figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, force = figure.subplots(1, 2)
-    loss.plot(history.iteration, history.loss, label="training")
+    marker = "o" if len(history.iteration) == 1 else None  # a linear solution has no course
+    loss.plot(history.iteration, history.loss, marker=marker, label="training")
     if history.test_iteration:
         loss.plot(history.test_iteration, history.test_loss, "o--", markersize=3, label="test")
     loss.set(xlabel="iteration", ylabel="loss", yscale=_scale(history.loss))
     loss.legend(frameon=False)
-    force.plot(history.iteration, history.force_rmse, color="tab:green")
+    force.plot(history.iteration, history.force_rmse, marker=marker, color="tab:green")
     force.set(xlabel="iteration", ylabel="force RMSE, training (meV/Å)", yscale=_scale(history.force_rmse))
     for axes in (loss, force):
         axes.grid(visible=True, which="both", alpha=0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
