@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from mlip_train.files import atomic_path
 from mlip_train.potential import TrainingHistory
@@ -30,7 +29,8 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
     force.set(xlabel="iteration", ylabel="force RMSE, training (meV/Å)", yscale=_scale(history.force_rmse))
     for axes in (loss, force):
         axes.grid(visible=True, which="both", alpha=0.2)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if marker:
+            axes.set_xticks(history.iteration)
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
