@@ -354,7 +354,7 @@ def _draw(path: Path, size: Size, runs: Sequence[Run]) -> None:
         axes.grid(visible=True, alpha=0.2)
     panels[0].set_ylabel("loss on the fixed test set")
     panels[0].legend(frameon=False)
-    figure.suptitle(str(size), fontsize="medium")
+    figure.suptitle(str(size), fontsize="small", wrap=True)
     figure.savefig(path, dpi=130)
 
 
