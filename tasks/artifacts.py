@@ -173,7 +173,9 @@ def report_selection(campaign: Path, selection: Selection) -> None:
     rows += [{"what": f"with {e}", "learned from": str(share)} for e, share in selection.by_element.items()]
     rows += [{"what": name, "learned from": str(share)} for name, share in selection.by_config_type.items()]
     with never_in_the_way():
-        create_table_artifact(rows, key=artifact_key(campaign, "selection"), description=str(selection))
+        create_table_artifact(
+            rows, key=artifact_key(campaign, "selection"), description=f"{selection}; {selection.seconds:.1f} s"
+        )
 
 
 def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | int]:

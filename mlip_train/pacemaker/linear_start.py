@@ -162,12 +162,13 @@ def solve_linear_start(
     energy, forces = _accumulate(target, structures, len(coefficients), on_progress)
     shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
     total = _sum(shares)
+    if total.labels == 0.0 or not np.isfinite(total.gram).all():
+        raise TrainingFailedError(
+            f"the linear start of {len(coefficients)} functions has no finite solution: all labels are zero, or a "
+            "projection is not finite. Look at the newest structures, or raise fit.max_epochs and start from zeros"
+        )
     ridge = _best_ridge(shares, total)
     (solution,) = total.solutions([ridge])
-    if total.labels == 0.0 or not np.isfinite(solution).all():
-        raise TrainingFailedError(
-            f"the linear start has no finite solution ({len(solution)} functions); set start.first: zeros"
-        )
     if curvature is not None:
         with atomic_path(curvature) as temporary, temporary.open("wb") as stream:
             np.save(stream, total.gram)
