@@ -102,6 +102,9 @@ class _Equations:
         difference.labels = self.labels - other.labels
         return difference
 
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.gram).all() and np.isfinite(self.moment).all() and np.isfinite(self.labels))
+
     def loss(self, coefficients: FloatArray) -> float:
         residual = coefficients @ (self.gram @ coefficients) - 2 * self.moment @ coefficients + self.labels
         return max(float(residual), 1e-14 * self.labels)  # below that it is rounding of the terms
@@ -162,10 +165,10 @@ def solve_linear_start(
     energy, forces = _accumulate(target, structures, len(coefficients), on_progress)
     shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
     total = _sum(shares)
-    if total.labels == 0.0 or not np.isfinite(total.gram).all():
+    if total.labels == 0.0 or not total.is_finite():
         raise TrainingFailedError(
             f"the linear start of {len(coefficients)} functions has no finite solution: all labels are zero, or a "
-            "projection is not finite. Look at the newest structures, or raise fit.max_epochs and start from zeros"
+            "label or projection is not finite. Look at the newest structures, or raise fit.max_epochs and start from zeros"
         )
     ridge = _best_ridge(shares, total)
     (solution,) = total.solutions([ridge])
