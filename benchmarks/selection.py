@@ -295,7 +295,7 @@ def _publish(campaign: Campaign) -> None:
     run = campaign.generation(1)
     run.fitted_potential.write_bytes(run.basis.read_bytes())
     export_yace(run.fitted_potential, run.exported_potential)
-    grade_potential(campaign, 1)
+    grade_potential(campaign, 1, campaign.config.active_set.gamma_tolerance)
     unknown = Errors(n_structures=0, n_atoms=0, energy_rmse=0, energy_mae=0, force_rmse=0, force_mae=0)
     errors = SplitErrors(overall=unknown, by_config_type={})
     start = Start(kind="linear", reason="a benchmark")

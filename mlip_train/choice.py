@@ -12,7 +12,7 @@ from mlip_train.config import ActiveSetRule
 from mlip_train.dataset import DatasetStore, IndexRow
 from mlip_train.pacemaker.active_set import ActiveSet
 from mlip_train.pacemaker.projections import Projector
-from mlip_train.pacemaker.spanning import Rank, projection_fingerprint, rank, span
+from mlip_train.pacemaker.spanning import projection_fingerprint, rank, span
 from mlip_train.structures import Structure
 
 __all__ = ["Choice", "choose"]
@@ -122,7 +122,7 @@ def _to_rank(rule: ActiveSetRule, index: list[IndexRow], last_fitted: int) -> in
     return min(wanted, len(index))
 
 
-def _pick(rule: ActiveSetRule, index: list[IndexRow], order: dict[str, Rank], last_fitted: int) -> list[str]:
+def _pick(rule: ActiveSetRule, index: list[IndexRow], order: dict[str, int], last_fitted: int) -> list[str]:
     kept = {row.structure_id for row in index if row.config_type in rule.keep}
     pool = kept | _after_replay(rule, index, order, last_fitted)
     if rule.method == "none":
@@ -140,9 +140,7 @@ def _pick(rule: ActiveSetRule, index: list[IndexRow], order: dict[str, Rank], la
     return [row.structure_id for row in index if row.structure_id in chosen]
 
 
-def _after_replay(
-    rule: ActiveSetRule, index: list[IndexRow], order: dict[str, Rank], last_fitted: int
-) -> set[str]:
+def _after_replay(rule: ActiveSetRule, index: list[IndexRow], order: dict[str, int], last_fitted: int) -> set[str]:
     """Ids of the new structures, and of the older ones that may be learned from again."""
     new = {row.structure_id for row in index if row.generation > last_fitted}
     old = [row for row in index if row.generation <= last_fitted]
@@ -155,5 +153,5 @@ def _after_replay(
     return new | {row.structure_id for row in old}
 
 
-def _is_active(row: IndexRow, order: dict[str, Rank]) -> bool:
-    return row.structure_id in order and order[row.structure_id].round == 1
+def _is_active(row: IndexRow, order: dict[str, int]) -> bool:
+    return order.get(row.structure_id) == 1

@@ -7,8 +7,6 @@ the old dataset or the new one; a shard that no manifest names is overwritten by
 from __future__ import annotations
 
 import gzip
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from ase.data import chemical_symbols
 from pydantic import ValidationError
 
 from mlip_train.errors import CorruptFileError
-from mlip_train.files import atomic_path, sha256_of, write_atomically
+from mlip_train.files import atomic_path, hash_of, sha256_of, write_atomically
 from mlip_train.model import FrozenModel, explain
 from mlip_train.splits import Split, assign_splits
 from mlip_train.structures import Refusal, Structure
@@ -81,7 +79,7 @@ class Manifest(FrozenModel):
     def dataset_hash(self) -> str:
         """SHA-256 over the shards and the pinned reference energies, in order."""
         content = [[shard.sha256 for shard in self.shards], sorted(self.reference_energies.items())]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return hash_of(content)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_path", "copy_atomically", "fsync_directory", "sha256_of", "write_atomically"]
+__all__ = ["atomic_path", "copy_atomically", "fsync_directory", "hash_of", "sha256_of", "write_atomically"]
 
 _CHUNK = 1 << 20
 
@@ -59,3 +61,8 @@ def sha256_of(path: Path) -> str:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def hash_of(content: Any) -> str:
+    """SHA-256 of plain values (hexadecimal), whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

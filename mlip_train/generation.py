@@ -12,14 +12,14 @@ import pandas as pd
 from mlip_train.campaign import Campaign
 from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
-from mlip_train.files import copy_atomically, write_atomically
+from mlip_train.files import copy_atomically, hash_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.pacemaker.bbasis import export_yace
 from mlip_train.pacemaker.interim import discard_interim
 from mlip_train.pacemaker.linear_start import write_linear_metrics, write_predictions
 from mlip_train.pacemaker.metrics import place_on, read_metrics
 from mlip_train.pacemaker.outcome import collect_outcome, engine_versions, reason_it_stopped
-from mlip_train.planning import FitPlan, FitRecord, hash_of
+from mlip_train.planning import FitPlan, FitRecord
 from mlip_train.potential import Lineage, Potential, PotentialRecord, TrainingHistory
 from mlip_train.selection import chosen_structures
 from mlip_train.structures import Structure

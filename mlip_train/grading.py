@@ -14,19 +14,26 @@ __all__ = ["grade_potential"]
 
 
 def grade_potential(
-    campaign: Campaign, generation: int, on_progress: Callable[[int], None] = lambda done: None
+    campaign: Campaign, generation: int, tolerance: float, on_progress: Callable[[int], None] = lambda done: None
 ) -> dict[str, float]:
     """Compute the active set of a fitted potential and write its .asi.
 
     It is that of the structures the fit learned from, all their atoms, in the fitted radial functions. Where
     the fit has not changed those, it goes on from the active set of the selection.
 
+    Parameters
+    ----------
+    campaign, generation : Campaign, int
+        Whose fitted potential.
+    tolerance : float
+        Extrapolation grade above which an atom enlarges the active set.
+
     Returns
     -------
     dict of element to float
         The largest extrapolation grade among those structures.
     """
-    run, tolerance = campaign.generation(generation), campaign.config.active_set.gamma_tolerance
+    run = campaign.generation(generation)
     ids, fingerprint = chosen_ids(run), projection_fingerprint(run.fitted_potential)
     selected = ActiveSet.load(run.active_set, fingerprint) if run.active_set.exists() else None
     if selected is not None and set(selected.active_atoms()) <= ids:

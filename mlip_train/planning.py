@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,10 +16,10 @@ from mlip_train.config import CampaignConfig
 from mlip_train.dataset import Manifest
 from mlip_train.errors import EngineError
 from mlip_train.evaluation import Errors
-from mlip_train.files import write_atomically
+from mlip_train.files import hash_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.curvature import first_inverse_hessian
+from mlip_train.pacemaker.curvature import MOST_COEFFICIENTS, with_curvature
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
 from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
 from mlip_train.pacemaker.linear_start import LinearSolution
@@ -30,7 +28,13 @@ from mlip_train.potential import Potential, Start
 from mlip_train.selection import Selection, chosen_ids, chosen_structures
 from mlip_train.starting import errors_of_start, lay_basis, make_start
 
-__all__ = ["FitPlan", "FitRecord", "finished_fit", "hash_of", "plan_fit", "write_fit"]
+__all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "write_fit"]
+
+
+_UNINFORMED: Final = (
+    "The optimiser begins without the curvature of the linear start, which takes BFGS on all coefficients and at "
+    f"most {MOST_COEFFICIENTS} of them; expect more iterations"
+)
 
 
 class FitPlan(FrozenModel):
@@ -190,8 +194,8 @@ def _epochs_to_do(config: CampaignConfig, interim: InterimRecord) -> int:
     return max(config.fit.max_epochs - interim.iterations, 1)
 
 
-def write_fit(plan: FitPlan) -> None:
-    """Write the data and the input.yaml of a planned fit."""
+def write_fit(plan: FitPlan) -> tuple[str, ...]:
+    """Write the data and the input.yaml of a planned fit; return what a person should know of them."""
     campaign, run = Campaign(plan.campaign), plan.run
     store = campaign.store
     store.export(campaign.accumulated, "train")
@@ -202,7 +206,7 @@ def write_fit(plan: FitPlan) -> None:
     if plan.n_test:
         store.export(run.test_data, "test")
     if plan.is_linear or finished_fit(run, plan.identity) is not None:
-        return
+        return ()
     interim = resumable(run, plan.identity)
     native = render_input(
         plan.config,
@@ -213,14 +217,12 @@ def write_fit(plan: FitPlan) -> None:
         plan.epochs,
         climb_from_start=interim is not None and not interim.complete,
     )
-    all_trained = "trainable_parameters" not in native["fit"]  # else the engine's vector is a part of them
-    is_fresh = plan.start.kind == "linear" and interim is None and run.start_curvature.exists()
-    if is_fresh and all_trained and plan.config.fit.optimizer == "BFGS":
-        inverse_hessian = first_inverse_hessian(run.start_potential, run.start_curvature)
-        if inverse_hessian is not None:
-            options = native["fit"].get("options", {"gtol": 1e-8})
-            native["fit"] = {**native["fit"], "options": {**options, "hess_inv0": inverse_hessian}}
+    if plan.start.kind == "linear" and interim is None and run.start_curvature.exists():
+        informed = with_curvature(native, run.start_potential, run.start_curvature)
+        write_input(run.input_yaml, informed or native)
+        return () if informed else (_UNINFORMED,)
     write_input(run.input_yaml, native)
+    return ()
 
 
 def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
@@ -232,11 +234,6 @@ def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:
     except ValidationError:  # of another version of this program: the fit is done again
         return None
     return record if record.identity == identity else None
-
-
-def hash_of(content: Any) -> str:
-    """SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

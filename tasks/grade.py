@@ -20,6 +20,7 @@ def grade(plan: FitPlan) -> None:
     logger = get_run_logger()
     report = every(500, lambda done: logger.info("Graded %d structures", done))
     with where_the_flow_runs():
-        grades = grade_potential(Campaign(plan.campaign), plan.generation, report)
+        tolerance = plan.config.active_set.gamma_tolerance
+        grades = grade_potential(Campaign(plan.campaign), plan.generation, tolerance, report)
     worst = ", ".join(f"{grade:.2f} {element}" for element, grade in grades.items())
     logger.info("Largest extrapolation grade among the training structures: %s", worst)

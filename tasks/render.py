@@ -13,8 +13,11 @@ __all__ = ["render"]
 @task(name="render")
 def render(plan: FitPlan) -> None:
     """Write input.yaml and the data of a fit."""
-    write_fit(plan)
-    get_run_logger().info(
+    notes = write_fit(plan)
+    logger = get_run_logger()
+    logger.info(
         "Generation %d: %d training and %d test structures, up to %d iterations. Run directory: %s",
         plan.generation, plan.n_train, plan.n_test, plan.most_iterations, plan.run.root,
     )  # fmt: skip
+    for note in notes:
+        logger.warning("%s", note)

@@ -9,8 +9,9 @@ scipy.optimize.minimize).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,27 @@ from numpy.typing import NDArray
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import ACEBBasisSet
 
-__all__ = ["MOST_COEFFICIENTS", "first_inverse_hessian"]
+__all__ = ["MOST_COEFFICIENTS", "first_inverse_hessian", "with_curvature"]
 
 MOST_COEFFICIENTS: Final = 1200  # the engine reads the matrix as text: 20 s for 600, 70 s for 1200
 _DAMPING: Final = 1e-6  # of the largest curvature; softer directions count as this soft
 _RADIAL: Final = 1e-3  # curvature of the radial coefficients relative to the largest one; measured, not derived
+
+
+def with_curvature(native: Mapping[str, Any], bbasis: Path, gram: Path) -> dict[str, Any] | None:
+    """Return what the engine is told, with the first inverse Hessian; None where it can use none.
+
+    It can with BFGS on all coefficients, as long as they are not too many; see `first_inverse_hessian`.
+    """
+    fit = native["fit"]
+    if fit["optimizer"] != "BFGS" or "trainable_parameters" in fit:  # then the engine optimises a part of them
+        return None
+    inverse = first_inverse_hessian(bbasis, gram)
+    if inverse is None:
+        return None
+    # given options replace the engine's own, whose gtol is this
+    options = {**fit.get("options", {"gtol": 1e-8}), "hess_inv0": inverse}
+    return {**native, "fit": {**fit, "options": options}}
 
 
 def first_inverse_hessian(bbasis: Path, gram: Path) -> list[list[float]] | None:

@@ -22,11 +22,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlip_train.errors import TrainingFailedError
-from mlip_train.files import atomic_path, write_atomically
+from mlip_train.files import atomic_path
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import ACEBBasisSet
+from mlip_train.pacemaker.metrics import write_metrics
 from mlip_train.pacemaker.projections import CHUNK, Projector, over_chunks
 from mlip_train.structures import Structure
 
@@ -168,7 +169,8 @@ def solve_linear_start(
     if total.labels == 0.0 or not total.is_finite():
         raise TrainingFailedError(
             f"the linear start of {len(coefficients)} functions has no finite solution: all labels are zero, or a "
-            "label or projection is not finite. Look at the newest structures, or raise fit.max_epochs and start from zeros"
+            "label or projection is not finite. Check the newest structures, or set max_epochs above 0 and start "
+            "from zeros"
         )
     ridge = _best_ridge(shares, total)
     (solution,) = total.solutions([ridge])
@@ -278,10 +280,17 @@ def _best_ridge(folds: list[_Equations], total: _Equations) -> float:
 
 def write_linear_metrics(run: GenerationDirectory, solution: LinearSolution) -> None:
     """Write a metrics.txt of one row, in the engine's columns."""
-    head = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs"
-    row = f"0 0 0 {solution.loss!r} {solution.energy_rmse!r} {solution.force_rmse!r} {solution.n_functions}"
-    write_atomically(run.metrics, f"{head}\n{row}\n")
-    write_atomically(run.test_metrics, f"{head}\n")
+    row = {
+        "ladder_step": 0,
+        "cycle_step": 0,
+        "iter_num": 0,
+        "loss": solution.loss,
+        "rmse_epa": solution.energy_rmse,
+        "rmse_f_comp": solution.force_rmse,
+        "nfuncs": solution.n_functions,
+    }
+    write_metrics(run.metrics, [row])
+    write_metrics(run.test_metrics, [])
 
 
 def write_predictions(run: GenerationDirectory, structures: Iterable[Structure]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,9 @@ from typing import Final
 import pandas as pd
 
 from mlip_train.errors import TrainingFailedError
+from mlip_train.files import write_atomically
 
-__all__ = ["FitProgress", "ProgressClock", "place_on", "read_metrics"]
+__all__ = ["FitProgress", "ProgressClock", "place_on", "read_metrics", "write_metrics"]
 
 _COLUMNS: Final = ["ladder_step", "cycle_step", "iter_num", "loss", "rmse_epa", "rmse_f_comp", "nfuncs"]
 
@@ -77,6 +79,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
     except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise TrainingFailedError(f"{path} is not a table of the engine's metrics ({reason})") from error
+
+
+def write_metrics(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write rows as the engine would, with the columns that `read_metrics` returns."""
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    write_atomically(path, table.to_csv(sep=" ", index=False))
 
 
 def place_on(metrics: pd.DataFrame, test_metrics: pd.DataFrame) -> list[int | None]:

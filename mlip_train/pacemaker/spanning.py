@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,12 +14,13 @@ from typing import IO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlip_train.files import hash_of
 from mlip_train.pacemaker.active_set import ActiveSet
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.projections import Projector, in_chunks, over_chunks
 from mlip_train.structures import Structure
 
-__all__ = ["Rank", "Spanned", "projection_fingerprint", "rank", "span"]
+__all__ = ["Spanned", "projection_fingerprint", "rank", "span"]
 
 FloatArray = NDArray[np.float64]
 Structures = Callable[[], Iterable[Structure]]  # returns the stream anew
@@ -38,14 +37,6 @@ class Spanned:
     left: dict[str, float]  # in the last pass
 
 
-@dataclass(frozen=True)
-class Rank:
-    """Where a structure comes in the order of what it adds to the active set."""
-
-    round: int  # 1: of the active set; 2: of the active set of all others; ...
-    active_atoms: int
-
-
 def projection_fingerprint(bbasis: Path) -> str:
     """SHA-256 of what projections depend on: functions, radial functions and cutoffs; no coefficients."""
     content = [
@@ -57,7 +48,7 @@ def projection_fingerprint(bbasis: Path) -> str:
         ]
         for block in sorted(load_bbasis(bbasis).funcspecs_blocks, key=lambda block: str(block.block_name))
     ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return hash_of(content)
 
 
 def span(
@@ -110,7 +101,7 @@ def rank(
     structures: Structures,
     wanted: int,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, Rank]:
+) -> dict[str, int]:
     """Rank structures: those of the active set first, then those of the active set of the others, and so on.
 
     Parameters
@@ -122,8 +113,9 @@ def rank(
 
     Returns
     -------
-    dict of structure_id to Rank
-        In order; within a round by the number of active atoms.
+    dict of structure_id to int
+        The round that each is ranked in (1: of the active set; 2: of the active set of all others; ...), in
+        order; within a round by the number of active atoms.
     """
     order = _ordered(active, 1)
     current, number = active, 1
@@ -171,9 +163,9 @@ def _without(structures: Structures, ids: frozenset[str]) -> Iterator[Structure]
     return (structure for structure in structures() if structure.structure_id not in ids)
 
 
-def _ordered(active: ActiveSet, number: int) -> dict[str, Rank]:
+def _ordered(active: ActiveSet, number: int) -> dict[str, int]:
     counts = sorted(active.active_atoms().items(), key=lambda item: (-item[1], item[0]))
-    return {structure_id: Rank(number, count) for structure_id, count in counts}
+    return {structure_id: number for structure_id, _ in counts}
 
 
 def _rows_of(projector: Projector, chunk: list[Structure]) -> _Chunk:

@@ -28,7 +28,7 @@ def publish_linear(campaign: Campaign, generation: int) -> Potential:
     plan = planned(campaign, generation)
     fit = finish_linear(plan)
     evaluation = evaluate_fit(plan)
-    grade_potential(campaign, generation)
+    grade_potential(campaign, generation, plan.config.active_set.gamma_tolerance)
     return publish(campaign, plan.run, record_of(plan, fit, evaluation))
 
 

@@ -29,7 +29,7 @@ from mlip_train.pacemaker.interim import InterimRecord
 from mlip_train.pacemaker.library import ACEBBasisSet
 from mlip_train.pacemaker.time_budget import STOP_CALLBACK
 from mlip_train.pacemaker.warm_start import has_idle_density, seed_second_density
-from mlip_train.planning import FitPlan, finished_fit, plan_fit
+from mlip_train.planning import FitPlan, finished_fit, plan_fit, write_fit
 from mlip_train.potential import Potential
 from mlip_train.selection import select_structures
 from mlip_train.starting import lay_basis
@@ -203,8 +203,12 @@ def test_a_fit_from_the_linear_solution_is_told_its_curvature(make: Make, embedd
 
 @pytest.mark.parametrize(
     "changes",
-    [{"start": {"first": "zeros"}}, {"fit": {"max_epochs": 8, "optimizer": "L-BFGS-B"}}],
-    ids=["zeros", "another optimiser"],
+    [
+        {"start": {"first": "zeros"}},
+        {"fit": {"max_epochs": 8, "optimizer": "L-BFGS-B"}},
+        {"extra": {"fit": {"trainable_parameters": "func"}}},
+    ],
+    ids=["zeros", "another optimiser", "a part of the coefficients"],
 )
 def test_any_other_fit_is_not(make: Make, changes: dict[str, Any]) -> None:
     assert options_of(planned(make(**changes), 1)) == {}
@@ -229,7 +233,10 @@ def test_a_resumed_fit_is_told_no_curvature(make: Make) -> None:
 
 def test_a_fit_of_too_many_coefficients_is_told_no_curvature(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curvature, "MOST_COEFFICIENTS", 10)
-    assert options_of(planned(make(), 1)) == {}
+    plan = planned(make(), 1)
+    assert options_of(plan) == {}
+    (note,) = write_fit(plan)
+    assert "without the curvature" in note
 
 
 def test_options_of_ones_own_stay_and_the_configuration_holds_no_curvature(make: Make) -> None:

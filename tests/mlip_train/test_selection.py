@@ -261,7 +261,7 @@ def test_the_graded_potential_knows_the_structures_it_learned_from(make: Make) -
     campaign = make(30, ("Al", "Ni"), max_structures=3)
     publish_linear(campaign, 1)
     run = campaign.generation(1)
-    grades = grade_potential(campaign, 1)
+    grades = grade_potential(campaign, 1, 1.01)
     assert max(grades.values()) <= 1.01
     calculator = PyACECalculator(str(run.fitted_potential))
     calculator.set_active_set(str(run.inverse_active_set))
