@@ -254,7 +254,9 @@ class ActiveSetRule(FrozenModel):
     gamma_tolerance: float = Field(
         1.01, ge=1.0, le=10.0, description="Extrapolation grade above which an atom enlarges the active set."
     )
-    keep: tuple[str, ...] = Field((), description="Config types that are always learned from.")
+    keep: tuple[str, ...] = Field(
+        (), description="Config types that are always learned from, up to max_structures."
+    )
     replay: Literal["all", "active_set"] | PositiveFloat = Field(
         "all",
         description="Structures of earlier generations: all, those of the active set, or so many per new one "
@@ -321,7 +323,9 @@ class CampaignConfig(FrozenModel):
         min_length=1, description="Chemical elements of the potential, for example [Al, Ni]."
     )
     preset: Literal["quick", "standard", "accurate"] = Field(
-        "standard", description="Fills what is not said below. Functions per element: 100, 1000, 1500."
+        "standard",
+        description="Fills what is not said below. Functions per element: 100 (quick), 1000 (standard), 1500 "
+        "(accurate).",
     )
     basis: Basis = Field(Basis(), description="The ACE basis.")
     reference: Reference = Field(NoReference(), description="Reference potential at short distance.")

@@ -61,14 +61,20 @@ def test_projections_are_computed_by_the_workers_of_the_flow(tmp_path: Path, clu
 
 
 def test_a_generation_on_a_cluster_is_that_of_one_machine(
-    make_campaign: MakeCampaign, write_batch: Callable[[int, int], Path], cluster: DaskTaskRunner
+    make_campaign: MakeCampaign,
+    write_batch: Callable[[int, int], Path],
+    cluster: DaskTaskRunner,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     batch = write_batch(0, CHUNK + 6)
     here, there = (
         make_campaign(name, fit={"max_epochs": 0}, active_set={"method": "maxvol"}) for name in ("here", "there")
     )
     local = train_generation(here.root, [batch])
+    caplog.clear()
     shared = train_generation.with_options(task_runner=cluster)(there.root, [batch])
+    told = [record.message for record in caplog.records if "Projecting on the Dask cluster" in record.message]
+    assert len(told) == 3  # the selection, the linear solution and the grades
     assert local.potential is not None
     assert shared.potential is not None
     expected, actual = (coefficients_of(potential.yaml) for potential in (local.potential, shared.potential))
