@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
 from ase import Atoms
@@ -28,12 +28,14 @@ from mlip_train.model import FrozenModel
 from mlip_train.structures import Structure
 
 __all__ = [
+    "Baseline",
     "LJParameters",
     "LennardJonesPotential",
     "PairCalculator",
     "PairPotential",
     "SwitchRadii",
     "ZBLPotential",
+    "by_pair",
     "pair_name",
     "pairs_of",
 ]
@@ -115,7 +117,7 @@ class PairPotential(FrozenModel, ABC):
         if len(distances) and distances.min() == 0.0:
             raise InputError("two atoms are at the same place; a pair potential is infinite there. Move one")
         energies, slopes = np.zeros_like(distances), np.zeros_like(distances)
-        for pair, members in _by_pair(atoms.numbers[first], atoms.numbers[second]).items():
+        for pair, members in by_pair(atoms.numbers[first], atoms.numbers[second]).items():
             energies[members], slopes[members] = self._known_pair(pair, distances[members])
         pulls = (slopes / distances)[:, None] * vectors  # of the second atom on the first
         forces = np.zeros((len(atoms), 3))
@@ -207,13 +209,13 @@ class LennardJonesPotential(PairPotential):
 Baseline = Annotated[ZBLPotential | LennardJonesPotential, Field(discriminator="kind")]
 
 
-class PairCalculator(Calculator):  # type: ignore[misc]
+class PairCalculator(Calculator):
     """A pair potential as an ASE calculator: energy (eV), forces (eV/Å) and, in a bulk, stress (eV/Å³)."""
 
-    implemented_properties: ClassVar = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, potential: PairPotential) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.potential = potential
 
     def calculate(
@@ -223,14 +225,15 @@ class PairCalculator(Calculator):  # type: ignore[misc]
         system_changes: Iterable[str] = all_changes,
     ) -> None:
         """Fill `results`; see `PairPotential.compute` for errors."""
-        super().calculate(atoms, properties, system_changes)
-        computed = self.potential.compute(self.atoms)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        structure = cast("Atoms", self.atoms)
+        computed = self.potential.compute(structure)
         self.results = {"energy": computed.energy, "free_energy": computed.energy, "forces": computed.forces}
         if computed.stress is not None:
             self.results["stress"] = computed.stress
 
 
-def _by_pair(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.intp]]:
+def by_pair(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.intp]]:
     """Where in a list of neighbours each pair of elements is, whichever of the two comes first."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     numbers, members = np.unique(np.stack([low, high]), axis=1, return_inverse=True)

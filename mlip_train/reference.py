@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
 
 from mlip_train.model import FrozenModel, nearest_key
 from mlip_train.priors import (
+    Baseline,
     LennardJonesPotential,
     LJParameters,
     SwitchRadii,
@@ -18,7 +19,16 @@ from mlip_train.priors import (
     pairs_of,
 )
 
-__all__ = ["ZBL", "LennardJones", "NoReference", "Reference", "baseline_of", "check_pairs", "contact_distance"]
+__all__ = [
+    "ZBL",
+    "LennardJones",
+    "NoReference",
+    "Reference",
+    "SettledReference",
+    "baseline_of",
+    "check_pairs",
+    "contact_distance",
+]
 
 _INNER_SHARE: Final = 0.5  # of the outer radius, where nothing else is said
 
@@ -82,6 +92,21 @@ class LennardJones(FrozenModel):
 
 
 Reference = Annotated[NoReference | ZBL | LennardJones, Field(discriminator="kind")]
+
+
+class SettledReference(FrozenModel):
+    """A reference potential with all its numbers: what a published potential was made with."""
+
+    kind: Literal["none", "zbl", "lj"] = "none"
+    mode: Literal["core", "delta"] | None = None
+    baseline: Baseline | None = None  # subtracted from the labels and added to the predictions
+    switches: dict[str, SwitchRadii] = {}  # Å, between which ACE hands over to what is below, per pair
+
+    def __str__(self) -> str:
+        if self.kind == "none":
+            return "none"
+        radii = ", ".join(f"{pair} {r.inner:.2f} to {r.outer:.2f} Å" for pair, r in self.switches.items())
+        return f"{self.kind} ({self.mode}); ACE begins at {radii}"
 
 
 def baseline_of(reference: Reference, elements: Iterable[str]) -> ZBLPotential | LennardJonesPotential | None:
