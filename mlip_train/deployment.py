@@ -74,8 +74,8 @@ def check_dimers(plan: FitPlan, deployment: Deployment) -> None:
     if deployment.holes and deployment.reference.kind != "none":
         raise RejectedPotentialError(
             f"generation {plan.generation} was trained, but not published: {'; '.join(deployment.holes)}. See "
-            f"{plan.run.dimer_curves}. Add structures with shorter distances, or set other radii in reference.pairs, "
-            "and run the same command again"
+            f"{plan.run.dimer_curves}. Add structures with shorter distances, or set other radii in "
+            "reference.pairs, and run the same command again"
         )
 
 

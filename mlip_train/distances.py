@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ase.data import atomic_numbers
 from ase.data.vdw_alvarez import vdw_radii
-from matscipy.neighbours import neighbour_list
 
+from mlip_train.neighbours import neighbours
 from mlip_train.priors import by_pair, pairs_of
 from mlip_train.reference import contact_distance
 from mlip_train.structures import Structure
@@ -25,7 +25,7 @@ def closest_approaches(structures: Iterable[Structure], elements: Sequence[str])
     reach = {pair: _reach(pair) for pair in pairs_of(elements)}
     shortest = dict(reach)
     for structure in structures:
-        first, second, distances = neighbour_list("ijd", structure.to_atoms(), max(reach.values()))
+        first, second, distances, _ = neighbours(structure.to_atoms(), max(reach.values()))
         for pair, members in by_pair(structure.numbers[first], structure.numbers[second]).items():
             shortest[pair] = min(shortest[pair], float(distances[members].min()))
     return {pair: r if r < reach[pair] else contact_distance(pair) for pair, r in shortest.items()}

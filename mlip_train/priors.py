@@ -19,12 +19,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, chemical_symbols
 from ase.stress import full_3x3_to_voigt_6_stress
-from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, model_validator
 
 from mlip_train.errors import InputError
 from mlip_train.model import FrozenModel
+from mlip_train.neighbours import neighbours
 from mlip_train.structures import Structure
 
 __all__ = [
@@ -113,7 +113,7 @@ class PairPotential(FrozenModel, ABC):
         InputError
             When two atoms within the cutoff are of a pair that is not described, or at the same place.
         """
-        first, second, distances, vectors = neighbour_list("ijdD", atoms, self.cutoff)
+        first, second, distances, vectors = neighbours(atoms, self.cutoff)
         if len(distances) and distances.min() == 0.0:
             raise InputError("two atoms are at the same place; a pair potential is infinite there. Move one")
         energies, slopes = np.zeros_like(distances), np.zeros_like(distances)

@@ -129,14 +129,10 @@ def report_loss_curve(plan: FitPlan) -> None:
 
 def report_dimers(plan: FitPlan, deployment: Deployment) -> None:
     """The picture of the dimer curves, and what they tell."""
-    lines = [
-        f"Reference potential: {deployment.reference}.",
-        *deployment.warnings,
-        _picture(plan.run.dimer_curves),
-    ]
+    told = [f"Reference potential: {deployment.reference}.", *deployment.notes, *deployment.holes]
     with never_in_the_way():
         create_markdown_artifact(
-            "\n\n".join(lines),
+            "\n\n".join([*told, _picture(plan.run.dimer_curves)]),
             key=artifact_key(plan.campaign, "dimers"),
             description=f"Two atoms alone, generation {plan.generation}: repulsion at short distance",
         )
