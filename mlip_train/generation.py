@@ -172,7 +172,7 @@ def _errors_of_current(campaign: Campaign) -> SplitErrors | None:
         for stored in campaign.store.iterate("test")
         if set(stored.structure.symbols) <= set(energies)
     )
-    return evaluate(current.yace, known, energies, current.record.lineage.reference.baseline)
+    return evaluate(current.yace, known, energies, current.baseline)
 
 
 def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHistory:

@@ -16,6 +16,7 @@ from mlip_train.files import copy_atomically, sha256_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.lammps import lammps_include
 from mlip_train.model import FrozenModel
+from mlip_train.priors import PairPotential
 from mlip_train.reference import SettledReference
 
 __all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory", "publish"]
@@ -169,6 +170,11 @@ class Potential(FrozenModel):
         """Errors on the training set and the fixed test set."""
         return self.record.errors
 
+    @property
+    def baseline(self) -> PairPotential | None:
+        """What is to be added to the ACE potential; None where its file is all."""
+        return self.record.lineage.reference.baseline
+
     def calculator(self) -> Any:
         """ASE calculator: energy (eV), forces (eV/Å), stress (eV/Å³) and `results["gamma"]`.
 
@@ -186,7 +192,7 @@ class Potential(FrozenModel):
         """
         if self.asi.name not in self.record.files:
             raise InputError(f"{self.path} has no active set; train another generation, which will have one")
-        return deployed_calculator(self.yaml, self.record.lineage.reference.baseline, self.asi)
+        return deployed_calculator(self.yaml, self.baseline, self.asi)
 
 
 def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:

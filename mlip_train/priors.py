@@ -62,8 +62,8 @@ def pairs_of(elements: Iterable[str]) -> list[str]:
 class SwitchRadii(FrozenModel):
     """Two distances (Å) between which one description of a pair hands over to another."""
 
-    inner: PositiveFloat
-    outer: PositiveFloat
+    inner: PositiveFloat = Field(description="Below it the inner description alone, Å.")
+    outer: PositiveFloat = Field(description="Above it the outer description alone, Å.")
 
     @model_validator(mode="after")
     def _are_ordered(self) -> SwitchRadii:

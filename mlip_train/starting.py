@@ -49,7 +49,7 @@ def lay_basis(config: CampaignConfig, run: GenerationDirectory, parent: Potentia
         return Start(kind="linear", reason=what)
     n_new, n_lost = grow(parent.yaml, run.basis, run.basis)
     generation = parent.generation
-    if baseline_of(config.reference, config.elements) != parent.record.lineage.reference.baseline:
+    if baseline_of(config.reference, config.elements) != parent.baseline:
         reason = f"the reference potential changed since generation {generation}"
         return Start(kind="linear", reason=reason, generation=generation)
     if config.start.next == "linear":
