@@ -131,6 +131,6 @@ def _closing(config: CampaignConfig) -> Closing:
 def _unprotected(curves: Mapping[str, DimerCurve]) -> str:
     nearest = ", ".join(f"{pair} {curve.shortest:.2f} Å" for pair, curve in curves.items())
     return (
-        f"There is no potential: below the shortest distances in the data ({nearest}) the potential is a "
-        "guess, and atoms may fall into each other. Set reference: {kind: zbl}"
+        f"there is no reference potential: below the shortest distances in the data ({nearest}) the potential is "
+        "a guess, and atoms may fall into each other. Set reference: {kind: zbl}"
     )
