@@ -277,7 +277,7 @@ class CampaignConfig(FrozenModel):
         min_length=1, description="Chemical elements of the potential, for example [Al, Ni]."
     )
     preset: Literal["quick", "standard", "accurate"] = Field(
-        "standard", description="Fills what is not said below. quick: minutes on a laptop; accurate: hours."
+        "standard", description="Fills what is not said below. Functions per element: 100, 1000, 1500."
     )
     basis: Basis = Field(Basis(), description="The ACE basis.")
     reference: Reference = Field(NoReference(), description="Reference potential, for what the data do not know.")
