@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,8 +23,8 @@ from mlip_train.potential import Potential
 from mlip_train.priors import ZBLPotential
 from mlip_train.reference import contact_distance
 from tests.mlip_train.alloys import aluminium_nickel, checked
-from tests.mlip_train.frames import with_results
 from tests.mlip_train.planning import edit, planned, publish_linear
+from tests.mlip_train.squeezed import squeezed
 
 WriteBatch = Callable[[int, int], Path]
 Make = Callable[..., Campaign]
@@ -61,18 +60,6 @@ def dimer(calculator: Any, r: float) -> float:
 
 def shortest_in(campaign: Campaign) -> float:
     return closest_approaches((row.structure for row in campaign.store.iterate()), ["Si"])["Si-Si"]
-
-
-def squeezed(path: Path, silicon: list[Atoms], distance: float, potential: Potential) -> Path:
-    """A real structure with two of its atoms moved towards each other, labelled by a potential."""
-    atoms = silicon[30].copy()
-    bonds = atoms.get_all_distances(mic=True) + 99 * np.eye(len(atoms))
-    one, other = np.unravel_index(bonds.argmin(), bonds.shape)
-    atoms.set_distance(one, other, distance, fix=0, mic=True)
-    atoms.calc = potential.calculator()
-    energy = atoms.get_potential_energy() + len(atoms) * potential.record.reference_energies["Si"]
-    ase.io.write(path, with_results(atoms, energy=energy, forces=atoms.get_forces()))
-    return path
 
 
 def linear(campaign: Campaign, generation: int) -> FitPlan:
