@@ -293,7 +293,8 @@ def _append(campaign: Campaign, structures: list[Structure], generation: int) ->
 def _publish(campaign: Campaign) -> None:
     """Publish generation 1 as a fit that changes no radial functions would leave it."""
     run = campaign.generation(1)
-    run.fitted_potential.write_bytes(run.basis.read_bytes())
+    for potential in (run.fitted_potential, run.deployed_potential):
+        potential.write_bytes(run.basis.read_bytes())
     export_yace(run.fitted_potential, run.exported_potential)
     grade_potential(campaign, 1, campaign.config.active_set.gamma_tolerance)
     unknown = Errors(n_structures=0, n_atoms=0, energy_rmse=0, energy_mae=0, force_rmse=0, force_mae=0)

@@ -19,6 +19,7 @@ from mlip_train.model import FrozenModel
 from mlip_train.potential import Potential
 from tasks.accumulate import accumulate
 from tasks.artifacts import never_in_the_way
+from tasks.deploy import deploy
 from tasks.evaluate import evaluate
 from tasks.grade import grade
 from tasks.publish import publish
@@ -78,9 +79,10 @@ def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult
         plan = start(here.root, batch.generation, selection)
         render(plan)
         fit = train(plan)
+        deployment = deploy(plan)
         evaluation = evaluate(plan)
         grade(plan)
-        potential = publish(plan, fit, evaluation)
+        potential = publish(plan, fit, deployment, evaluation)
     return _published(potential, batch)
 
 

@@ -12,7 +12,6 @@ from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
 from mlip_train.errors import ConfigError, NoUsableStructuresError
 from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.input_yaml import check_supported
 from mlip_train.potential import Potential
 from mlip_train.reading import read_batch
 from mlip_train.reference_energies import pin_reference_energies, refuse_changed_energies
@@ -59,7 +58,6 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
         The dataset is unchanged.
     """
     config, store = campaign.config, campaign.store
-    check_supported(config)
     campaign.check_whole()
     store.verify()
     Potential.current(campaign)  # to be continued; damage is told before anything is stored

@@ -36,7 +36,7 @@ from mlip_train.structures import FrameRules, Refusal
 
 __all__ = ["BUNDLE_SUFFIXES", "Campaign"]
 
-BUNDLE_SUFFIXES: Final = (".yaml", ".yace", ".asi")  # of the files that a bundle holds beside its .json
+BUNDLE_SUFFIXES: Final = (".yaml", ".yace", ".asi", ".lmp")  # of the files that a bundle holds beside its .json
 _RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
 _RUN: Final = re.compile(r"gen_\d{2,}")
 _LOCK_PATIENCE: Final = 2.0  # seconds

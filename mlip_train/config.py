@@ -17,9 +17,9 @@ from mlip_train.errors import ConfigError
 from mlip_train.model import FrozenModel, explain
 from mlip_train.pacemaker.native_keys import check_extra
 from mlip_train.presets import PRESETS, fill_in
+from mlip_train.reference import NoReference, Reference, check_pairs
 
 __all__ = [
-    "ZBL",
     "ActiveSetRule",
     "Basis",
     "CampaignConfig",
@@ -29,11 +29,7 @@ __all__ = [
     "EnergyBasedWeighting",
     "Engine",
     "Fit",
-    "LJPair",
-    "LennardJones",
     "LossWeights",
-    "NoReference",
-    "Reference",
     "SplitRule",
     "StartRule",
     "UniformWeighting",
@@ -98,46 +94,6 @@ class Basis(FrozenModel):
             if largest > ceiling:
                 raise ValueError(f"lmax_by_orders: l = {largest} at order {order}; the engine allows {ceiling}")
         return self
-
-
-class NoReference(FrozenModel):
-    """No reference potential: ACE describes everything."""
-
-    kind: Literal["none"] = "none"
-
-
-class ZBL(FrozenModel):
-    """Ziegler-Biersack-Littmark screened nuclear repulsion at short distance."""
-
-    kind: Literal["zbl"] = "zbl"
-    mode: Literal["core", "delta"] = Field(
-        "core", description="core: the engine's inner core; delta: ACE learns the difference to ZBL."
-    )
-    inner_cutoff: PositiveFloat | None = Field(
-        None, description="Where the switch begins, in Å; null takes it from the elements."
-    )
-    outer_cutoff: PositiveFloat | None = Field(
-        None, description="Where ZBL ends, in Å; null takes it from the elements."
-    )
-
-
-class LJPair(FrozenModel):
-    """Lennard-Jones parameters of one pair of elements."""
-
-    epsilon: PositiveFloat = Field(description="Well depth in eV.")
-    sigma: PositiveFloat = Field(description="Distance of zero energy in Å.")
-
-
-class LennardJones(FrozenModel):
-    """A Lennard-Jones baseline, learned as a difference."""
-
-    kind: Literal["lj"] = "lj"
-    mode: Literal["delta"] = Field("delta", description="Lennard-Jones exists only as a difference.")
-    cutoff: PositiveFloat = Field(description="Cutoff in Å.")
-    pairs: dict[str, LJPair] = Field(min_length=1, description="Parameters per pair, for example 'Ar-Ar'.")
-
-
-Reference = Annotated[NoReference | ZBL | LennardJones, Field(discriminator="kind")]
 
 
 class LossWeights(FrozenModel):
@@ -328,7 +284,7 @@ class CampaignConfig(FrozenModel):
         "(accurate).",
     )
     basis: Basis = Field(Basis(), description="The ACE basis.")
-    reference: Reference = Field(NoReference(), description="Reference potential at short distance.")
+    reference: Reference = Field(NoReference(), description="Reference potential, for what the data do not know.")
     reference_energies: Literal["least_squares", "isolated_atoms"] | dict[Element, float] = Field(
         "least_squares",
         description="Energy per element that is subtracted before the fit: least_squares over the first "
@@ -386,6 +342,11 @@ class CampaignConfig(FrozenModel):
             if missing or unknown:
                 wrong = f"missing {sorted(missing)}" if missing else f"not in elements: {sorted(unknown)}"
                 raise ValueError(f"reference_energies must name each element once; {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _reference_is_complete(self) -> CampaignConfig:
+        check_pairs(self.reference, self.elements)
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal, cast
@@ -250,15 +250,23 @@ class DatasetStore:
                 for row in _stream(self.directory / shard.file, split):
                     yield StoredStructure(_from_row(row), row["generation"], row["split"])
 
-    def export(self, path: Path, split: Split, only: Set[str] | None = None) -> int:
+    def export(
+        self,
+        path: Path,
+        split: Split,
+        only: Set[str] | None = None,
+        as_learned: Callable[[Structure], Structure] = lambda structure: structure,
+    ) -> int:
         """Write the rows of a split, or those of them with given ids, in Pacemaker's format; return how many.
+
+        `as_learned` gives each structure the labels that the fit is to see.
 
         A gzip pickle of a DataFrame with columns `ase_atoms`, `energy` (eV, total),
         `energy_corrected` (eV, minus the pinned reference energies), `forces` (eV/Å), `stress`
         (eV/Å³ Voigt, or None) and `name` (the structure_id). Derived: it can always be rebuilt.
         """
         rows = [
-            self._engine_row(stored.structure)
+            self._engine_row(as_learned(stored.structure))
             for stored in self.iterate(split)
             if only is None or stored.structure.structure_id in only
         ]

@@ -9,6 +9,7 @@
     │   ├── CampaignBusyError         another run holds the campaign
     │   ├── NoUsableStructuresError   not one structure of the batch passed the gate
     │   └── CorruptFileError          a stored file is not what its checksum says
+    ├── RejectedPotentialError        exit 4: trained, but not fit to be published
     └── EngineError                   exit 3: the dataset is kept, the generation can be run again
         ├── EngineNotFoundError       the pacemaker command is not there
         ├── TrainingFailedError       the fit ended without a potential worth having
@@ -33,6 +34,7 @@ __all__ = [
     "InputError",
     "MlipTrainError",
     "NoUsableStructuresError",
+    "RejectedPotentialError",
     "TrainingFailedError",
     "TrainingInterruptedError",
 ]
@@ -68,6 +70,12 @@ class NoUsableStructuresError(InputError):
 
 class CorruptFileError(InputError):
     """A file of the campaign differs from what was recorded when it was written."""
+
+
+class RejectedPotentialError(MlipTrainError):
+    """A potential was trained, but it is not fit to be published. The dataset is kept."""
+
+    exit_code = 4
 
 
 class EngineError(MlipTrainError):

@@ -11,9 +11,10 @@ import pandas as pd
 from ase.units import GPa
 from numpy.typing import NDArray
 
+from mlip_train.deployed import deployed_calculator
 from mlip_train.errors import InconsistentPotentialError, InputError
 from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.library import PyACECalculator
+from mlip_train.priors import PairPotential
 from mlip_train.structures import Structure
 
 __all__ = ["Errors", "Evaluation", "SplitErrors", "evaluate", "trainer_disagreement"]
@@ -88,6 +89,7 @@ def evaluate(
     yace: Path,
     structures: Iterable[Structure],
     reference_energies: Mapping[str, float],
+    baseline: PairPotential | None = None,
     on_structure: Callable[[Structure, float], None] = lambda structure, energy: None,
 ) -> SplitErrors | None:
     """Compare an exported potential with DFT, structure by structure.
@@ -100,6 +102,8 @@ def evaluate(
         DFT results; streamed, so memory does not grow with their number (but for the residuals).
     reference_energies : mapping of element to float
         Energies in eV that were subtracted before the fit.
+    baseline : PairPotential, optional
+        What else was subtracted; it is added to the predictions.
     on_structure : callable
         Called with each structure and its predicted energy (eV, relative to the references).
 
@@ -115,7 +119,7 @@ def evaluate(
     InconsistentPotentialError
         When a prediction is not a finite number.
     """
-    calculator = PyACECalculator(str(yace))
+    calculator = deployed_calculator(yace, baseline)
     overall = _Residuals()
     by_type: dict[str, _Residuals] = {}
     for structure in structures:

@@ -1,17 +1,19 @@
-"""Pictures of a fit."""
+"""Pictures of a fit and of what it made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mlip_train.dimers import DimerCurve
 from mlip_train.files import atomic_path
 from mlip_train.potential import TrainingHistory
+from mlip_train.priors import SwitchRadii
 
-__all__ = ["draw_loss_curve"]
+__all__ = ["draw_dimer_curves", "draw_loss_curve"]
 
 
 def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
@@ -31,6 +33,32 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
         axes.grid(visible=True, which="both", alpha=0.2)
         if marker:
             axes.set_xticks(history.iteration)
+    figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+
+
+def draw_dimer_curves(
+    curves: Mapping[str, DimerCurve], switches: Mapping[str, SwitchRadii], title: str, path: Path
+) -> None:
+    """Draw the energy of two atoms over their distance, as a PNG with a panel for each pair of elements."""
+    columns = min(len(curves), 3)
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(max(5.0, 3.8 * columns), 3.4 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (pair, curve) in zip(panels, curves.items(), strict=False):
+        axes.plot(curve.distances, curve.energies)
+        axes.axvline(curve.shortest, color="0.5", linestyle="--", linewidth=0.8, label="shortest in the data")
+        if pair in switches:
+            axes.axvspan(switches[pair].inner, switches[pair].outer, color="tab:orange", alpha=0.2, label="switch")
+        # linear up to 10 eV, so that both the bond and the repulsion can be read
+        axes.set_yscale("symlog", linthresh=10)
+        axes.set(title=pair, xlabel="distance (Å)", ylabel="energy (eV)")
+        axes.grid(visible=True, alpha=0.2)
+        axes.legend(frameon=False)
+    for axes in panels:
+        axes.set_visible(False)
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)

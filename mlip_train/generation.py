@@ -10,11 +10,11 @@ from importlib.metadata import version
 import pandas as pd
 
 from mlip_train.campaign import Campaign
+from mlip_train.deployment import Deployment
 from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
 from mlip_train.files import copy_atomically, hash_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.pacemaker.bbasis import export_yace
 from mlip_train.pacemaker.interim import discard_interim
 from mlip_train.pacemaker.linear_start import write_linear_metrics, write_predictions
 from mlip_train.pacemaker.metrics import place_on, read_metrics
@@ -131,7 +131,7 @@ def finish_linear(plan: FitPlan) -> FitRecord:
 
 
 def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Export the fitted potential and compare the exported file with DFT and with the trainer.
+    """Compare the exported file, with its baseline, with DFT and with the trainer.
 
     The potential that was current before is compared on the same test structures, as far as it knows
     their elements: the test set grows, so its own published errors are not comparable.
@@ -142,20 +142,20 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
         When the exported file does not predict what the trainer predicted.
     """
     campaign, run = Campaign(plan.campaign), plan.run
-    export_yace(run.fitted_potential, run.exported_potential)
     exported: dict[str, tuple[float, int]] = {}
 
     def note(structure: Structure, energy: float) -> None:
-        exported[structure.structure_id] = (energy, len(structure.numbers))
+        added = plan.baseline.compute(structure.to_atoms()).energy if plan.baseline else 0.0
+        exported[structure.structure_id] = (energy - added, len(structure.numbers))
         on_progress(len(exported))
 
     energies = campaign.store.manifest.reference_energies
-    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, note)
+    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, plan.baseline, note)
     if train is None:
         raise TrainingFailedError(f"generation {plan.generation} has no training structures to evaluate")
     disagreement = trainer_disagreement(run.train_predictions, exported)
     unseen = (stored.structure for stored in campaign.store.iterate("test"))
-    test = evaluate(run.exported_potential, unseen, energies, note)
+    test = evaluate(run.exported_potential, unseen, energies, plan.baseline, note)
     return Evaluation(
         train=train, test=test, trainer_disagreement=disagreement, before=_errors_of_current(campaign)
     )
@@ -172,7 +172,7 @@ def _errors_of_current(campaign: Campaign) -> SplitErrors | None:
         for stored in campaign.store.iterate("test")
         if set(stored.structure.symbols) <= set(energies)
     )
-    return evaluate(current.yace, known, energies)
+    return evaluate(current.yace, known, energies, current.baseline)
 
 
 def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHistory:
@@ -193,7 +193,7 @@ def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHist
     )
 
 
-def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> PotentialRecord:
+def record_of(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: Evaluation) -> PotentialRecord:
     """Everything a bundle says about itself; its files and date are filled in when it is published."""
     continued = fit.start.generation is not None
     return PotentialRecord(
@@ -213,6 +213,7 @@ def record_of(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potentia
             n_train=plan.n_train,
             n_test=plan.n_test,
             engine=fit.engine,
+            reference=deployment.reference,
         ),
         history=history_of(plan.run, fit.start.resumed_after),
         errors=evaluation,

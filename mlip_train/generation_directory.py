@@ -100,9 +100,14 @@ class GenerationDirectory:
         return self.root / "fitted_potential.yaml"
 
     @property
+    def deployed_potential(self) -> Path:
+        """The same, closed at short distance by the reference potential (B-basis)."""
+        return self.root / "deployed_potential.yaml"
+
+    @property
     def exported_potential(self) -> Path:
-        """The same in the form that MD codes read."""
-        return self.root / "fitted_potential.yace"
+        """The deployed potential in the form that MD codes read."""
+        return self.root / "deployed_potential.yace"
 
     @property
     def train_predictions(self) -> Path:
@@ -113,6 +118,11 @@ class GenerationDirectory:
     def loss_curve(self) -> Path:
         """Picture of the loss over the iterations."""
         return self.root / "loss_curve.png"
+
+    @property
+    def dimer_curves(self) -> Path:
+        """Picture of what the deployed potential makes of two atoms."""
+        return self.root / "dimer_curves.png"
 
     @property
     def plan(self) -> Path:

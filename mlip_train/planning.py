@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,11 @@ from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumab
 from mlip_train.pacemaker.linear_start import LinearSolution
 from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.potential import Potential, Start
+from mlip_train.priors import PairPotential
+from mlip_train.reference import baseline_of
 from mlip_train.selection import Selection, chosen_ids, chosen_structures
 from mlip_train.starting import errors_of_start, lay_basis, make_start
+from mlip_train.structures import Structure
 
 __all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "write_fit"]
 
@@ -58,6 +61,11 @@ class FitPlan(FrozenModel):
     def run(self) -> GenerationDirectory:
         """The run's files."""
         return Campaign(self.campaign).generation(self.generation)
+
+    @property
+    def baseline(self) -> PairPotential | None:
+        """What is subtracted from the labels and added to the predictions."""
+        return baseline_of(self.config.reference, self.config.elements)
 
     @property
     def is_linear(self) -> bool:
@@ -134,14 +142,17 @@ def _identity(config: CampaignConfig, manifest: Manifest, selection: Selection, 
     native = render_input(config, manifest.reference_energies, Path(), None, None, config.fit.max_epochs)
     backend = {key: value for key, value in native["backend"].items() if key == "evaluator"}
     data = {key: value for key, value in native["data"].items() if key != "filename"}
+    baseline = baseline_of(config.reference, config.elements)
+    subtracted = baseline.model_dump() if baseline else None
     content = native | {"backend": backend, "data": data, "start": config.start.model_dump()}
+    content["baseline"] = subtracted
     return hash_of([content, manifest.dataset_hash, selection.identity, parent_sha256])
 
 
 def _begin(campaign: Campaign, plan: FitPlan, on_progress: Callable[[int], None]) -> FitPlan:
     """Write the start potential: an interim one of this fit, the one that was prepared before, or a new one."""
     run, energies = plan.run, campaign.store.manifest.reference_energies
-    structures = chosen_structures(campaign, run)
+    structures = _as_learned(chosen_structures(campaign, run), plan.baseline)
     earlier = _earlier_plan(run, plan.identity)
     interim = resumable(run, plan.identity)
     if interim is not None and _resume(run):
@@ -199,12 +210,13 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
     campaign, run = Campaign(plan.campaign), plan.run
     store = campaign.store
     store.export(campaign.accumulated, "train")
-    if plan.n_train == store.count("train"):
+    as_learned = plan.baseline.subtracted if plan.baseline else lambda structure: structure
+    if plan.n_train == store.count("train") and plan.baseline is None:
         _link_or_copy(campaign.accumulated, run.train_data)
     else:
-        store.export(run.train_data, "train", chosen_ids(run))
+        store.export(run.train_data, "train", chosen_ids(run), as_learned)
     if plan.n_test:
-        store.export(run.test_data, "test")
+        store.export(run.test_data, "test", as_learned=as_learned)
     if plan.is_linear or finished_fit(run, plan.identity) is not None:
         return ()
     interim = resumable(run, plan.identity)
@@ -223,6 +235,15 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
         return () if informed else (_UNINFORMED,)
     write_input(run.input_yaml, native)
     return ()
+
+
+def _as_learned(
+    structures: Callable[[], Iterable[Structure]], baseline: PairPotential | None
+) -> Callable[[], Iterable[Structure]]:
+    """The stream with the labels that the fit sees."""
+    if baseline is None:
+        return structures
+    return lambda: map(baseline.subtracted, structures())
 
 
 def finished_fit(run: GenerationDirectory, identity: str) -> FitRecord | None:

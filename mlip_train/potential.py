@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign
+from mlip_train.deployed import deployed_calculator
 from mlip_train.errors import CorruptFileError, InputError
 from mlip_train.evaluation import Evaluation
 from mlip_train.files import copy_atomically, sha256_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.lammps import lammps_include
 from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.library import PyACECalculator
+from mlip_train.priors import PairPotential
+from mlip_train.reference import SettledReference
 
 __all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory", "publish"]
 
@@ -56,6 +59,7 @@ class Lineage(FrozenModel):
     n_train: int  # structures that the fit learned from
     n_test: int
     engine: dict[str, str]
+    reference: SettledReference = SettledReference()
 
 
 class TrainingHistory(FrozenModel):
@@ -157,9 +161,19 @@ class Potential(FrozenModel):
         return self.path.with_suffix(".asi")
 
     @property
+    def lmp(self) -> Path:
+        """The lines that LAMMPS includes to use the potential."""
+        return self.path.with_suffix(".lmp")
+
+    @property
     def errors(self) -> Evaluation:
         """Errors on the training set and the fixed test set."""
         return self.record.errors
+
+    @property
+    def baseline(self) -> PairPotential | None:
+        """What is to be added to the ACE potential; None where its file is all."""
+        return self.record.lineage.reference.baseline
 
     def calculator(self) -> Any:
         """ASE calculator: energy (eV), forces (eV/Å), stress (eV/Å³) and `results["gamma"]`.
@@ -178,9 +192,7 @@ class Potential(FrozenModel):
         """
         if self.asi.name not in self.record.files:
             raise InputError(f"{self.path} has no active set; train another generation, which will have one")
-        calculator = PyACECalculator(str(self.yaml))
-        calculator.set_active_set(str(self.asi))
-        return calculator
+        return deployed_calculator(self.yaml, self.baseline, self.asi)
 
 
 def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:
@@ -191,9 +203,11 @@ def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecor
     """
     target = campaign.bundle_record(record.generation)
     with campaign.publishing(record.generation):
-        copy_atomically(run.fitted_potential, target.with_suffix(".yaml"))
+        copy_atomically(run.deployed_potential, target.with_suffix(".yaml"))
         copy_atomically(run.exported_potential, target.with_suffix(".yace"))
         copy_atomically(run.inverse_active_set, target.with_suffix(".asi"))
+        include = lammps_include(target.stem, record.elements, record.lineage.reference.baseline)
+        write_atomically(target.with_suffix(".lmp"), include)
         files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
         record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
         write_atomically(target, record.model_dump_json(indent=1) + "\n")

@@ -24,6 +24,7 @@ from mlip_train.pacemaker.warm_start import (
 )
 from mlip_train.pacemaker.weights import labelled
 from mlip_train.potential import Potential, Start
+from mlip_train.reference import baseline_of
 from mlip_train.structures import Structure
 
 __all__ = ["BegunStart", "errors_of_start", "lay_basis", "make_start"]
@@ -48,6 +49,9 @@ def lay_basis(config: CampaignConfig, run: GenerationDirectory, parent: Potentia
         return Start(kind="linear", reason=what)
     n_new, n_lost = grow(parent.yaml, run.basis, run.basis)
     generation = parent.generation
+    if baseline_of(config.reference, config.elements) != parent.baseline:
+        reason = f"the reference potential changed since generation {generation}"
+        return Start(kind="linear", reason=reason, generation=generation)
     if config.start.next == "linear":
         return Start(kind="linear", reason="start.next is linear", generation=generation)
     if n_lost:

@@ -33,6 +33,7 @@ preset: {preset}   # quick | standard | accurate: fills what is not said below
 # fit: {{max_epochs: {fit.max_epochs}, optimizer: {fit.optimizer}, batch_size: {fit.batch_size}}}
 # start: {{first: {config.start.first}, next: {config.start.next}}}   # linear | zeros; previous | linear | zeros
 # active_set: {{method: {config.active_set.method}, max_structures: null}}   # maxvol: learn from a part
+# reference: {{kind: zbl, mode: core}}   # none | zbl | lj; core | delta: what keeps atoms apart where no data are
 # reference_energies: least_squares   # or isolated_atoms, or eV per element: {_example(config.elements)}
 # test: {{fraction: {config.test.fraction}, stratify_by: config_type}}
 # checks: {{min_distance: {config.checks.min_distance}, max_force: {config.checks.max_force}}}   # Å, eV/Å

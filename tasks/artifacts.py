@@ -21,6 +21,7 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from mlip_train.campaign import Campaign
+from mlip_train.deployment import Deployment
 from mlip_train.evaluation import Errors, Evaluation
 from mlip_train.planning import FitPlan
 from mlip_train.potential import Potential
@@ -31,6 +32,7 @@ __all__ = [
     "artifact_key",
     "never_in_the_way",
     "report_dataset",
+    "report_dimers",
     "report_errors",
     "report_loss_curve",
     "report_potential",
@@ -116,13 +118,23 @@ def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
 
 
 def report_loss_curve(plan: FitPlan) -> None:
-    """The picture of the loss, embedded: Prefect serves no local files."""
-    picture = base64.b64encode(plan.run.loss_curve.read_bytes()).decode()
+    """The picture of the loss over the iterations."""
     with never_in_the_way():
         create_markdown_artifact(
-            f"![loss of generation {plan.generation}](data:image/png;base64,{picture})",
+            _picture(plan.run.loss_curve),
             key=artifact_key(plan.campaign, "loss-curve"),
             description=f"Loss of generation {plan.generation} over the iterations",
+        )
+
+
+def report_dimers(plan: FitPlan, deployment: Deployment) -> None:
+    """The picture of the dimer curves, and what they tell."""
+    told = [f"Reference potential: {deployment.reference}.", *deployment.notes, *deployment.holes]
+    with never_in_the_way():
+        create_markdown_artifact(
+            "\n\n".join([*told, _picture(plan.run.dimer_curves)]),
+            key=artifact_key(plan.campaign, "dimers"),
+            description=f"Two atoms alone, generation {plan.generation}: repulsion at short distance",
         )
 
 
@@ -147,16 +159,10 @@ ASE:
 from mlip_train import Potential
 atoms.calc = Potential.load({str(potential.path)!r}).calculator()
 ```
-LAMMPS:
+LAMMPS, with atom types in the order {elements} (`variable grades index yes` before it grades extrapolation, too):
 ```
-pair_style pace
-pair_coeff * * "{potential.yace}" {elements}
-```
-LAMMPS with the extrapolation grade of each atom (at most about 1 where the potential was trained):
-```
-pair_style pace/extrapolation
-pair_coeff * * "{potential.yaml}" "{potential.asi}" {elements}
-fix grade all pair 10 pace/extrapolation gamma 1
+variable potentials index "{potential.path.parent}"
+include "{potential.lmp}"
 ```
 """
     with never_in_the_way():
@@ -176,6 +182,11 @@ def report_selection(campaign: Path, selection: Selection) -> None:
         create_table_artifact(
             rows, key=artifact_key(campaign, "selection"), description=f"{selection}; {selection.seconds:.1f} s"
         )
+
+
+def _picture(path: Path) -> str:
+    """An embedded PNG: Prefect serves no local files."""
+    return f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
 
 
 def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | int]:

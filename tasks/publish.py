@@ -6,6 +6,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from mlip_train.campaign import Campaign
+from mlip_train.deployment import Deployment
 from mlip_train.evaluation import Evaluation
 from mlip_train.figures import draw_loss_curve
 from mlip_train.generation import record_of
@@ -18,10 +19,10 @@ __all__ = ["publish"]
 
 
 @task(name="publish")
-def publish(plan: FitPlan, fit: FitRecord, evaluation: Evaluation) -> Potential:
+def publish(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: Evaluation) -> Potential:
     """Publish the bundle and make it the campaign's current potential."""
     campaign = Campaign(plan.campaign)
-    record = record_of(plan, fit, evaluation)
+    record = record_of(plan, fit, deployment, evaluation)
     potential = publish_bundle(campaign, plan.run, record)
     get_run_logger().info("Published %s", potential.yace)
     draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)

@@ -9,14 +9,12 @@ from typing import Any, Final
 import yaml
 
 from mlip_train.config import CampaignConfig, EnergyBasedWeighting
-from mlip_train.errors import ConfigError
 from mlip_train.files import write_atomically
 from mlip_train.pacemaker.time_budget import STOP_CALLBACK
 
 __all__ = [
     "TEST_EVERY",
     "basis_section",
-    "check_supported",
     "energy_based_policy",
     "render_input",
     "write_input",
@@ -26,20 +24,6 @@ TEST_EVERY: Final = 5  # iterations between two evaluations of the test set
 
 # fs_parameters are (factor, exponent) per density.
 _EMBEDDINGS: Final[dict[str, list[float]]] = {"linear": [1, 1], "finnis_sinclair": [1, 1, 1, 0.5]}
-
-
-def check_supported(config: CampaignConfig) -> None:
-    """Refuse what can be configured but not yet trained.
-
-    Raises
-    ------
-    ConfigError
-        For a reference potential other than none.
-    """
-    if config.reference.kind != "none":
-        raise ConfigError(
-            f"reference.kind: {config.reference.kind} can be written down but not trained yet; set it to none"
-        )
 
 
 def basis_section(config: CampaignConfig) -> dict[str, Any]:

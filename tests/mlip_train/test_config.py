@@ -19,6 +19,9 @@ from mlip_train.model import FrozenModel
 ENERGY_BASED = {"kind": "energy_based"}
 ZBL = {"kind": "zbl"}
 ARGON = {"epsilon": 0.0104, "sigma": 3.4}
+PARAMETERS = [
+    ("LJParameters", "epsilon"), ("LJParameters", "sigma"), ("SwitchRadii", "inner"), ("SwitchRadii", "outer"),
+]  # fmt: skip
 LENNARD_JONES = {"kind": "lj", "cutoff": 8.0, "pairs": {"Ar-Ar": ARGON}}
 
 
@@ -52,7 +55,7 @@ def look_up(config: BaseModel, key: str) -> Any:
     [
         ({"basi": {}}, "", "basi", "basis"),
         ({"basis": {"cutof": 5}}, "basis", "cutof", "cutoff"),
-        ({"reference": {**ZBL, "inner_cutof": 1}}, "reference", "inner_cutof", "inner_cutoff"),
+        ({"reference": {**ZBL, "pair": 1}}, "reference", "pair", "pairs"),
         ({"reference": {**LENNARD_JONES, "cut": 1}}, "reference", "cut", "cutoff"),
         (
             {"reference": {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "epsilom": 1}}}},
@@ -150,8 +153,11 @@ def test_the_low_window_lies_below_the_upper_limit(upper_limit: float) -> None:
 @pytest.mark.parametrize(
     "reference",
     [
-        {**ZBL, "inner_cutoff": 0.0},
-        {**ZBL, "outer_cutoff": 0.0},
+        {**ZBL, "pairs": {"Ar-Ar": {"inner": 0.0, "outer": 1.0}}},
+        {**ZBL, "pairs": {"Ar-Ar": {"inner": 1.0, "outer": 1.0}}},
+        {**ZBL, "pairs": {"Ar-Ne": {"inner": 0.5, "outer": 1.0}}},
+        {**ZBL, "pairs": {"ArAr": {"inner": 0.5, "outer": 1.0}}},
+        {**ZBL, "pairs": {"Ar-Xy": {"inner": 0.5, "outer": 1.0}}},
         {**LENNARD_JONES, "cutoff": 0.0},
         {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "epsilon": 0.0}}},
         {**LENNARD_JONES, "pairs": {"Ar-Ar": {**ARGON, "sigma": 0.0}}},
@@ -163,12 +169,12 @@ def test_the_low_window_lies_below_the_upper_limit(upper_limit: float) -> None:
     ],
 )
 def test_an_impossible_reference_potential_is_refused(reference: dict[str, Any]) -> None:
-    assert "\n  reference" in refusal(reference=reference)
+    assert "\n  reference" in refusal(elements=["Ar"], reference=reference)
 
 
 @pytest.mark.parametrize("reference", [{"kind": "none"}, ZBL, LENNARD_JONES])
 def test_a_reference_potential_keeps_its_kind(reference: dict[str, Any]) -> None:
-    assert parse(reference=reference).reference.kind == reference["kind"]
+    assert parse(elements=["Ar"], reference=reference).reference.kind == reference["kind"]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
@@ -378,7 +384,7 @@ def test_one_wrong_element_is_one_problem() -> None:
 @pytest.mark.parametrize(
     ("values", "key"),
     [
-        ({"reference": {**ZBL, "inner_cutoff": -1}}, "reference.inner_cutoff"),
+        ({"reference": {**ZBL, "pairs": {"Si-Si": {"inner": -1, "outer": 1}}}}, "reference.pairs.Si-Si.inner"),
         ({"fit": {"weighting": {**ENERGY_BASED, "low_share": 2}}}, "fit.weighting.low_share"),
         ({"reference_energies": {"Si": "low"}}, "reference_energies.Si"),
         ({"engine": {"command": [""]}}, "engine.command.0"),
@@ -407,7 +413,7 @@ def test_a_value_of_the_wrong_shape_is_refused(values: dict[str, Any]) -> None:
         {},
         {"elements": ["Ni", "Al"], "reference_energies": {"Ni": -1.0, "Al": -2.0}},
         {"preset": "accurate", "fit": {"weighting": ENERGY_BASED, "early_stopping": {}}},
-        {"reference": LENNARD_JONES, "extra": {"fit": {"fit_cycles": 2}}},
+        {"elements": ["Ar"], "reference": LENNARD_JONES, "extra": {"fit": {"fit_cycles": 2}}},
     ],
 )
 def test_a_resolved_configuration_says_the_same_again(values: dict[str, Any]) -> None:
@@ -458,7 +464,7 @@ def test_the_schema_shows_every_default() -> None:
         if "default" not in field
     }
     needed = {"CampaignConfig.elements", "LennardJones.cutoff", "LennardJones.pairs"}
-    assert without - {"LJPair.epsilon", "LJPair.sigma"} == needed
+    assert without - {f"{model}.{name}" for model, name in PARAMETERS} == needed
 
 
 def test_the_defaults_in_the_schema_are_those_that_apply() -> None:

@@ -10,8 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlip_train.config import CampaignConfig
-from mlip_train.errors import ConfigError
-from mlip_train.pacemaker.input_yaml import basis_section, check_supported, render_input, write_input
+from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
 from mlip_train.strict_yaml import load_yaml
 
 TRAIN, TEST, START = Path("/run/train.pckl.gzip"), Path("/run/test.pckl.gzip"), Path("/run/start_potential.yaml")
@@ -178,22 +177,6 @@ def test_energy_based_weighting_is_translated() -> None:
         "reftype": "all",
         "seed": 9,
     }
-
-
-@pytest.mark.parametrize(
-    "reference",
-    [{"kind": "zbl"}, {"kind": "lj", "cutoff": 8.0, "pairs": {"Si-Si": {"epsilon": 0.1, "sigma": 2.0}}}],
-    ids=["zbl", "lj"],
-)
-def test_a_reference_potential_that_cannot_be_trained_yet_is_refused(reference: dict[str, Any]) -> None:
-    with pytest.raises(
-        ConfigError, match=f"reference.kind: {reference['kind']} .* not trained yet; set it to none"
-    ):
-        check_supported(parse(reference=reference))
-
-
-def test_no_reference_potential_is_supported() -> None:
-    check_supported(parse())
 
 
 @READERS

@@ -1,0 +1,256 @@
+"""Pair potentials that know what happens at short distance: ZBL and Lennard-Jones.
+
+They are those of LAMMPS to rounding, switches and shifts included, because what is subtracted from the
+labels here is added again by an MD code there. ZBL is ``pair_style zbl`` (Ziegler, Biersack, Littmark,
+The Stopping and Range of Ions in Solids, 1985), Lennard-Jones ``pair_style lj/cut`` with
+``pair_modify shift yes``; both in LAMMPS' units ``metal``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+from typing import Annotated, Any, Final, Literal, cast
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.data import atomic_numbers, chemical_symbols
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+from pydantic import Field, PositiveFloat, model_validator
+
+from mlip_train.errors import InputError
+from mlip_train.model import FrozenModel
+from mlip_train.neighbours import neighbours
+from mlip_train.structures import Structure
+
+__all__ = [
+    "Baseline",
+    "LJParameters",
+    "LennardJonesPotential",
+    "PairCalculator",
+    "PairPotential",
+    "SwitchRadii",
+    "ZBLPotential",
+    "by_pair",
+    "pair_name",
+    "pairs_of",
+]
+
+FloatArray = NDArray[np.float64]
+
+# LAMMPS' pair_zbl_const.h: φ(x) = Σ c exp(-d x), x = r / a, a = 0.46850 Å / (Zi^0.23 + Zj^0.23)
+_SCREENING: Final = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
+_LENGTH: Final = 0.46850  # Å
+_POWER: Final = 0.23
+_COULOMB: Final = 14.399645  # eV Å, e²/(4πε₀) in units metal
+
+
+def pair_name(one: str, other: str) -> str:
+    """The key of a pair of elements: 'Al-Ni', whichever comes first."""
+    return "-".join(sorted((one, other)))
+
+
+def pairs_of(elements: Iterable[str]) -> list[str]:
+    """All pairs of some elements."""
+    return [pair_name(*pair) for pair in combinations_with_replacement(sorted(set(elements)), 2)]
+
+
+class SwitchRadii(FrozenModel):
+    """Two distances (Å) between which one description of a pair hands over to another."""
+
+    inner: PositiveFloat = Field(description="Below it the inner description alone, Å.")
+    outer: PositiveFloat = Field(description="Above it the outer description alone, Å.")
+
+    @model_validator(mode="after")
+    def _are_ordered(self) -> SwitchRadii:
+        if self.inner >= self.outer:
+            raise ValueError(f"inner {self.inner:g} Å must be below outer {self.outer:g} Å")
+        return self
+
+
+class LJParameters(FrozenModel):
+    """Lennard-Jones parameters of one pair of elements."""
+
+    epsilon: PositiveFloat = Field(description="Well depth in eV.")
+    sigma: PositiveFloat = Field(description="Distance of zero energy in Å.")
+
+
+@dataclass(frozen=True)
+class PairResults:
+    """What a pair potential makes of a structure."""
+
+    energy: float  # eV
+    forces: FloatArray  # (n, 3), eV/Å
+    stress: FloatArray | None  # (6,), eV/Å³ Voigt, ASE sign; None unless periodic in all directions
+
+
+class PairPotential(FrozenModel, ABC):
+    """A sum over pairs of atoms, of parameters that depend on their elements."""
+
+    @property
+    @abstractmethod
+    def cutoff(self) -> float:
+        """Distance in Å beyond which no pair feels anything."""
+
+    @property
+    @abstractmethod
+    def pair_names(self) -> tuple[str, ...]:
+        """The pairs of elements that it describes."""
+
+    @abstractmethod
+    def pair_energy(self, pair: str, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energy (eV) and its derivative (eV/Å) of one pair of elements at distances r (Å, above 0)."""
+
+    def compute(self, atoms: Atoms) -> PairResults:
+        """Energy, forces and stress of a structure.
+
+        Raises
+        ------
+        InputError
+            When two atoms within the cutoff are of a pair that is not described, or at the same place.
+        """
+        first, second, distances, vectors = neighbours(atoms, self.cutoff)
+        if len(distances) and distances.min() == 0.0:
+            raise InputError("two atoms are at the same place; a pair potential is infinite there. Move one")
+        energies, slopes = np.zeros_like(distances), np.zeros_like(distances)
+        for pair, members in by_pair(atoms.numbers[first], atoms.numbers[second]).items():
+            energies[members], slopes[members] = self._known_pair(pair, distances[members])
+        pulls = (slopes / distances)[:, None] * vectors  # of the second atom on the first
+        forces = np.zeros((len(atoms), 3))
+        np.add.at(forces, first, pulls)
+        stress = None
+        if atoms.pbc.all():
+            virial = 0.5 * np.einsum("pa,pb->ab", pulls, vectors)
+            stress = full_3x3_to_voigt_6_stress(virial / atoms.get_volume())
+        return PairResults(energy=0.5 * float(energies.sum()), forces=forces, stress=stress)
+
+    def subtracted(self, structure: Structure) -> Structure:
+        """A structure whose labels are what is left when this potential is taken away."""
+        mine = self.compute(structure.to_atoms())
+        stress = structure.stress
+        if stress is not None and mine.stress is not None:
+            stress = stress - mine.stress
+        return replace(
+            structure, energy=structure.energy - mine.energy, forces=structure.forces - mine.forces, stress=stress
+        )
+
+    def _known_pair(self, pair: str, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        if pair not in self.pair_names:
+            raise InputError(f"the reference potential does not describe {pair} (it knows {self.pair_names})")
+        return self.pair_energy(pair, r)
+
+
+class ZBLPotential(PairPotential):
+    """Screened nuclear repulsion, switched to zero between two radii per pair."""
+
+    kind: Literal["zbl"] = "zbl"
+    radii: dict[str, SwitchRadii]
+
+    @property
+    def cutoff(self) -> float:
+        """The largest outer radius in Å."""
+        return max(radii.outer for radii in self.radii.values())
+
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Pairs that have radii."""
+        return tuple(self.radii)
+
+    def pair_energy(self, pair: str, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Screened Coulomb repulsion, bent to zero energy, slope and curvature at the outer radius.
+
+        Below the inner radius it is shifted by the constant that this bending leaves, as in LAMMPS.
+        """
+        inner, outer = self.radii[pair].inner, self.radii[pair].outer
+        width = outer - inner
+        energy, slope, curvature = (float(each[0]) for each in _screened_coulomb(pair, np.array([outer])))
+        cubic = (-3 * slope + width * curvature) / width**2
+        quartic = (2 * slope - width * curvature) / width**3
+        shift = -energy + width * slope / 2 - width**2 * curvature / 12
+        t = np.clip(r - inner, 0.0, None)
+        energies, slopes, _ = _screened_coulomb(pair, r)
+        energies = energies + shift + cubic / 3 * t**3 + quartic / 4 * t**4
+        slopes = slopes + cubic * t**2 + quartic * t**3
+        inside = r < outer
+        return np.where(inside, energies, 0.0), np.where(inside, slopes, 0.0)
+
+
+class LennardJonesPotential(PairPotential):
+    """Lennard-Jones 12-6, cut and shifted to zero energy at the cutoff."""
+
+    kind: Literal["lj"] = "lj"
+    r_cut: PositiveFloat  # Å
+    parameters: dict[str, LJParameters]
+
+    @property
+    def cutoff(self) -> float:
+        """The same for all pairs, in Å."""
+        return self.r_cut
+
+    @property
+    def pair_names(self) -> tuple[str, ...]:
+        """Pairs that have parameters."""
+        return tuple(self.parameters)
+
+    def pair_energy(self, pair: str, r: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """4ε((σ/r)¹² - (σ/r)⁶), minus its value at the cutoff."""
+        epsilon, sigma = self.parameters[pair].epsilon, self.parameters[pair].sigma
+        sixth, last = (sigma / r) ** 6, (sigma / self.r_cut) ** 6
+        energies = 4 * epsilon * (sixth**2 - sixth - last**2 + last)
+        slopes = 24 * epsilon * (sixth - 2 * sixth**2) / r
+        inside = r < self.r_cut
+        return np.where(inside, energies, 0.0), np.where(inside, slopes, 0.0)
+
+
+Baseline = Annotated[ZBLPotential | LennardJonesPotential, Field(discriminator="kind")]
+
+
+class PairCalculator(Calculator):
+    """A pair potential as an ASE calculator: energy (eV), forces (eV/Å) and, in a bulk, stress (eV/Å³)."""
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, potential: PairPotential) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.potential = potential
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Iterable[str] = ("energy",),
+        system_changes: Iterable[str] = all_changes,
+    ) -> None:
+        """Fill `results`; see `PairPotential.compute` for errors."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        structure = cast("Atoms", self.atoms)
+        computed = self.potential.compute(structure)
+        self.results = {"energy": computed.energy, "free_energy": computed.energy, "forces": computed.forces}
+        if computed.stress is not None:
+            self.results["stress"] = computed.stress
+
+
+def by_pair(first: NDArray[np.integer[Any]], second: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.intp]]:
+    """Where in a list of neighbours each pair of elements is, whichever of the two comes first."""
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    numbers, members = np.unique(np.stack([low, high]), axis=1, return_inverse=True)
+    names = [pair_name(*(chemical_symbols[number] for number in column)) for column in numbers.T]
+    return {name: np.flatnonzero(members.reshape(-1) == place) for place, name in enumerate(names)}
+
+
+def _screened_coulomb(pair: str, r: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Energy, slope and curvature of ZiZj e²/(4πε₀ r) φ(r/a)."""
+    one, other = (atomic_numbers[element] for element in pair.split("-"))
+    length = _LENGTH / (one**_POWER + other**_POWER)
+    terms = [(c * np.exp(-d / length * r), d / length) for c, d in _SCREENING]
+    screening = sum(term for term, _ in terms)
+    falling = sum(-rate * term for term, rate in terms)
+    bending = sum(rate**2 * term for term, rate in terms)
+    charge = _COULOMB * one * other
+    energy = charge / r * screening
+    slope = charge / r * (falling - screening / r)
+    curvature = charge / r * (bending - 2 * falling / r + 2 * screening / r**2)
+    return energy, slope, curvature

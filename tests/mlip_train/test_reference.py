@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ase.data import covalent_radii
+
+from mlip_train.config import CampaignConfig
+from mlip_train.errors import ConfigError
+from mlip_train.priors import LennardJonesPotential, LJParameters, SwitchRadii, ZBLPotential
+from mlip_train.reference import SettledReference, baseline_of, contact_distance
+
+AL = {"epsilon": 0.1, "sigma": 2.5}
+NI = {"epsilon": 0.4, "sigma": 2.1}
+
+
+def parse(reference: dict[str, Any], elements: tuple[str, ...] = ("Al", "Ni")) -> CampaignConfig:
+    return CampaignConfig.parse({"elements": elements, "reference": reference}, "campaign.yaml")
+
+
+def baseline(reference: dict[str, Any]) -> Any:
+    config = parse(reference)
+    return baseline_of(config.reference, config.elements)
+
+
+def test_only_a_difference_has_a_baseline() -> None:
+    assert baseline({"kind": "none"}) is None
+    assert baseline({"kind": "zbl"}) is None
+    assert baseline({"kind": "zbl", "mode": "core", "pairs": {"Al-Ni": {"inner": 1, "outer": 2}}}) is None
+    assert isinstance(baseline({"kind": "zbl", "mode": "delta"}), ZBLPotential)
+
+
+def test_zbl_ends_where_atoms_touch_unless_radii_are_given() -> None:
+    found = baseline({"kind": "zbl", "mode": "delta", "pairs": {"Ni-Al": {"inner": 0.7, "outer": 1.4}}})
+    touch = 2 * covalent_radii[13]
+    assert found.radii["Al-Al"] == SwitchRadii(inner=touch / 2, outer=touch)
+    assert found.radii["Al-Ni"] == SwitchRadii(inner=0.7, outer=1.4)
+    assert list(found.radii) == ["Al-Al", "Al-Ni", "Ni-Ni"]
+
+
+@pytest.mark.parametrize(("mixing", "sigma"), [("arithmetic", 2.3), ("geometric", (2.5 * 2.1) ** 0.5)])
+def test_unlike_pairs_are_mixed_when_asked(mixing: str, sigma: float) -> None:
+    found = baseline({"kind": "lj", "cutoff": 6, "mixing": mixing, "pairs": {"Al-Al": AL, "Ni-Ni": NI}})
+    assert isinstance(found, LennardJonesPotential)
+    assert found.parameters["Al-Ni"].epsilon == pytest.approx(0.2)
+    assert found.parameters["Al-Ni"].sigma == pytest.approx(sigma)
+    assert found.parameters["Al-Al"] == LJParameters(**AL)
+
+
+def test_a_given_unlike_pair_is_not_mixed() -> None:
+    pairs = {"Al-Al": AL, "Ni-Ni": NI, "Ni-Al": {"epsilon": 0.3, "sigma": 2.2}}
+    found = baseline({"kind": "lj", "cutoff": 6, "mixing": "geometric", "pairs": pairs})
+    assert found.parameters["Al-Ni"] == LJParameters(epsilon=0.3, sigma=2.2)
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        ({"kind": "lj", "cutoff": 6, "pairs": {"Al-Al": AL, "Ni-Ni": NI}}, "Al-Ni has no parameters"),
+        ({"kind": "lj", "cutoff": 6, "mixing": "arithmetic", "pairs": {"Al-Al": AL}}, "Al-Ni has no parameters"),
+        ({"kind": "zbl", "pairs": {"Al-Cu": {"inner": 1, "outer": 2}}}, "Al-Cu is not a pair of the elements"),
+        ({"kind": "zbl", "pairs": {"Al": {"inner": 1, "outer": 2}}}, "'Al' is not a pair of elements"),
+        (
+            {"kind": "zbl", "pairs": {"Al-Ni": {"inner": 1, "outer": 2}, "Ni-Al": {"inner": 1, "outer": 3}}},
+            "Al-Ni is given twice",
+        ),
+    ],
+)
+def test_a_wrong_pair_is_named(reference: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=f"reference.pairs.*{told}"):
+        parse(reference)
+
+
+def test_an_element_of_unknown_size_needs_radii() -> None:
+    with pytest.raises(ConfigError, match=r"no covalent radius is known .* give reference\.pairs\.Fm-Fm"):
+        parse({"kind": "zbl"}, ("Fm",))
+    parse({"kind": "zbl", "pairs": {"Fm-Fm": {"inner": 1.5, "outer": 3.0}}}, ("Fm",))
+
+
+def test_numbers_survive_being_written_down() -> None:
+    for reference in (
+        {"kind": "zbl", "mode": "delta"},
+        {"kind": "lj", "cutoff": 6.1, "mixing": "geometric", "pairs": {"Al-Al": AL, "Ni-Ni": NI}},
+    ):
+        settled = SettledReference(
+            kind=reference["kind"],
+            mode="delta",
+            baseline=baseline(reference),
+            switches={"Al-Ni": SwitchRadii(inner=1 / 3, outer=2.0)},
+        )
+        assert SettledReference.model_validate_json(settled.model_dump_json()) == settled
+
+
+def test_the_contact_distance_is_that_of_the_radii() -> None:
+    assert contact_distance("Al-Ni") == pytest.approx(1.21 + 1.24)
