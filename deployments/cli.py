@@ -189,7 +189,8 @@ def _errors_on(campaign: Campaign, potential: Potential, data: list[str]) -> tup
         campaign.store.verify()
         structures = (stored.structure for stored in campaign.store.iterate("test"))
         what = "the fixed test set"
-    errors = evaluate_potential(potential.yace, structures, potential.record.reference_energies)
+    energies = potential.record.reference_energies
+    errors = evaluate_potential(potential.yace, structures, energies, potential.baseline)
     if errors is None:
         raise NoUsableStructuresError(f"there is no structure to evaluate on in {what}")
     return errors, what

@@ -25,7 +25,7 @@ __all__ = ["Deployment", "check_dimers", "deploy_fit"]
 
 _WIDTHS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of a switch, as shares of its outer radius
 _MARGIN: Final = 0.01  # Å, so that not even the splines of the exported file feel the switch
-_SMOOTH: Final = 1.0  # eV/Å; of two switches as smooth as this, the narrower one
+_SMOOTH: Final = 1.0  # eV/Å; of two switches whose force jumps less than this, the narrower one
 
 
 class Deployment(FrozenModel):
@@ -38,7 +38,7 @@ class Deployment(FrozenModel):
     @property
     def holes(self) -> tuple[str, ...]:
         """Where atoms can fall into each other, in sentences."""
-        return tuple(problem for curve in self.dimers.values() if (problem := curve.problem()) is not None)
+        return tuple(hole for curve in self.dimers.values() if (hole := curve.hole()) is not None)
 
 
 def deploy_fit(plan: FitPlan) -> Deployment:
@@ -60,6 +60,8 @@ def deploy_fit(plan: FitPlan) -> Deployment:
     curves = dimer_curves(calculator, config.elements, config.basis.cutoff, shortest)
     if settled.kind == "none":
         notes.append(_unprotected(curves))
+    else:
+        notes += [cliff for curve in curves.values() if (cliff := curve.cliff()) is not None]
     return Deployment(reference=settled, dimers=curves, notes=tuple(notes))
 
 
@@ -117,7 +119,7 @@ def _smoothest(
             close(plan.run.fitted_potential, closed, _closing(plan.config), switches)
             calculator = deployed_calculator(closed, plan.baseline)
             for pair, curve in dimer_curves(calculator, plan.config.elements, max(outer.values()), outer).items():
-                cost = curve.problem() is not None, max(curve.steepening, _SMOOTH)
+                cost = curve.hole() is not None, max(curve.jump.by, _SMOOTH)
                 if pair not in best or cost < best[pair][0]:
                     best[pair] = cost, switches[pair]
     return {pair: switch for pair, (_, switch) in best.items()}

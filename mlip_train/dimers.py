@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -21,6 +21,16 @@ _STEP: Final = 0.01  # Å, up to _FAR
 _FAR: Final = 3.0  # Å
 _FAR_STEP: Final = 0.05  # Å
 TOLERATED_RISE: Final = 0.05  # eV; shallower than room temperature shakes a bond
+TOLERATED_JUMP: Final = 5.0  # eV/Å; a force that MD meets anyway, and more than a doubling
+
+
+class Growth(NamedTuple):
+    """How much something grows that should only fall, and where."""
+
+    of: float  # the value that it grows from
+    by: float
+    begin: float  # Å
+    end: float  # Å
 
 
 class DimerCurve(FrozenModel):
@@ -32,35 +42,40 @@ class DimerCurve(FrozenModel):
     shortest: float  # Å, in the data, or where they have no such pair the sum of the covalent radii
 
     @property
-    def rise(self) -> tuple[float, float, float]:
-        """The largest rise (eV) while the atoms move apart below `shortest`, and between which distances (Å).
+    def rise(self) -> Growth:
+        """The largest rise of the energy (eV) while the atoms move apart below `shortest`.
 
         A potential without a hole falls all the way: the rise is zero.
         """
-        r, energy = self._short
-        lowest = np.minimum.accumulate(energy)
-        end = int(np.argmax(energy - lowest))
-        begin = int(np.argmin(energy[: end + 1]))
-        return float(energy[end] - energy[begin]), float(r[begin]), float(r[end])
+        return _largest_growth(*self._short)
 
     @property
-    def steepening(self) -> float:
-        """How much the repulsive force (eV/Å) grows again while the atoms move apart below `shortest`.
+    def jump(self) -> Growth:
+        """The largest growth of the repulsive force (eV/Å) while the atoms move apart below `shortest`.
 
         Pair repulsions only weaken with distance; what grows is a cliff between two descriptions.
         """
         r, energy = self._short
-        forces = -np.diff(energy) / np.diff(r)
-        return float(np.clip(np.diff(forces), 0.0, None).sum())
+        return _largest_growth((r[1:] + r[:-1]) / 2, -np.diff(energy) / np.diff(r))
 
-    def problem(self) -> str | None:
-        """What is wrong at short distance, in a sentence; None if nothing is."""
-        rise, begin, end = self.rise
-        if rise <= TOLERATED_RISE:
+    def hole(self) -> str | None:
+        """Where the atoms fall into each other, in a sentence; None if nowhere."""
+        rise = self.rise
+        if rise.by <= TOLERATED_RISE:
             return None
         return (
-            f"{self.pair}: two atoms closer than {end:.2f} Å fall together ({rise:.3g} eV, down to {begin:.2f} Å; "
-            f"shortest distance in the data {self.shortest:.2f} Å)"
+            f"{self.pair}: two atoms closer than {rise.end:.2f} Å fall together ({rise.by:.3g} eV, down to "
+            f"{rise.begin:.2f} Å; shortest distance in the data {self.shortest:.2f} Å)"
+        )
+
+    def cliff(self) -> str | None:
+        """Where the force jumps, in a sentence; None if nowhere."""
+        jump = self.jump
+        if jump.by <= max(TOLERATED_JUMP, jump.of):
+            return None
+        return (
+            f"{self.pair}: the repulsion of two atoms jumps from {jump.of:.3g} to {jump.of + jump.by:.3g} eV/Å "
+            f"between {jump.begin:.2f} and {jump.end:.2f} Å; MD needs a short time step there"
         )
 
     @property
@@ -84,6 +99,13 @@ def dimer_curves(
         )
         for pair in pairs_of(elements)
     }
+
+
+def _largest_growth(r: FloatArray, falling: FloatArray) -> Growth:
+    end = int(np.argmax(falling - np.minimum.accumulate(falling)))
+    begin = int(np.argmin(falling[: end + 1]))
+    lowest = float(falling[begin])
+    return Growth(of=lowest, by=float(falling[end]) - lowest, begin=float(r[begin]), end=float(r[end]))
 
 
 def _energy(calculator: Any, pair: str, distance: float) -> float:

@@ -89,7 +89,7 @@ def evaluate(
     yace: Path,
     structures: Iterable[Structure],
     reference_energies: Mapping[str, float],
-    baseline: PairPotential | None = None,
+    baseline: PairPotential | None,
     on_structure: Callable[[Structure, float], None] = lambda structure, energy: None,
 ) -> SplitErrors | None:
     """Compare an exported potential with DFT, structure by structure.
@@ -102,7 +102,7 @@ def evaluate(
         DFT results; streamed, so memory does not grow with their number (but for the residuals).
     reference_energies : mapping of element to float
         Energies in eV that were subtracted before the fit.
-    baseline : PairPotential, optional
+    baseline : PairPotential or None
         What else was subtracted; it is added to the predictions.
     on_structure : callable
         Called with each structure and its predicted energy (eV, relative to the references).

@@ -109,7 +109,7 @@ def errors_of_start(
     structures: Structures,
     reference_energies: Mapping[str, float],
 ) -> Errors:
-    """Errors of the start potential on the structures of the fit.
+    """Errors of the start potential on the structures of the fit, whose labels hold no baseline.
 
     A fit that really continues reports the same at its first evaluation.
     """
@@ -117,7 +117,7 @@ def errors_of_start(
     with tempfile.TemporaryDirectory(dir=run.root, prefix=".start-") as folder:
         yace = Path(folder) / "start.yace"
         export_yace(run.start_potential, yace)
-        found = evaluate(yace, (row.structure for row in rows), reference_energies)
+        found = evaluate(yace, (row.structure for row in rows), reference_energies, baseline=None)
     if found is None:
         raise TrainingFailedError("fit.weighting leaves out every structure; set kind: uniform")
     return found.overall

@@ -19,13 +19,14 @@ def campaign_yaml(elements: Sequence[str], preset: str) -> str:
     ConfigError
         When an element or the preset is unknown.
     """
-    chosen = {"elements": list(elements), "preset": preset}
+    chosen = {"elements": list(elements), "preset": preset, "reference": {"kind": "zbl", "mode": "core"}}
     config = CampaignConfig.parse(chosen, "the new campaign")
     basis, fit, weights = config.basis, config.fit, config.loss_weights
     return f"""\
 # What this campaign trains. Only `elements` is needed; `mlip-train schema` explains every key.
 elements: {_flow(list(config.elements))}
 preset: {preset}   # quick | standard | accurate: fills what is not said below
+reference: {{kind: zbl, mode: core}}   # none | zbl | lj; core | delta: keeps atoms apart where there are no data
 
 # The values that the preset fills in. Remove a # to set one yourself.
 # basis: {{cutoff: {basis.cutoff}, functions_per_element: {basis.functions_per_element}}}   # cutoff in Å
@@ -33,7 +34,6 @@ preset: {preset}   # quick | standard | accurate: fills what is not said below
 # fit: {{max_epochs: {fit.max_epochs}, optimizer: {fit.optimizer}, batch_size: {fit.batch_size}}}
 # start: {{first: {config.start.first}, next: {config.start.next}}}   # linear | zeros; previous | linear | zeros
 # active_set: {{method: {config.active_set.method}, max_structures: null}}   # maxvol: learn from a part
-# reference: {{kind: zbl, mode: core}}   # none | zbl | lj; core | delta: what keeps atoms apart where no data are
 # reference_energies: least_squares   # or isolated_atoms, or eV per element: {_example(config.elements)}
 # test: {{fraction: {config.test.fraction}, stratify_by: config_type}}
 # checks: {{min_distance: {config.checks.min_distance}, max_force: {config.checks.max_force}}}   # Å, eV/Å

@@ -68,6 +68,18 @@ def test_a_campaign_from_init_to_evaluate(
     assert "force MAE" in mlip_train("evaluate", campaign.root).stderr
 
 
+def test_errors_beside_a_baseline_are_those_of_the_sum(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, prefect_server: str
+) -> None:
+    silicon = {"Si-Si": {"epsilon": 0.1, "sigma": 2.0}}
+    campaign = make_campaign(reference={"kind": "lj", "cutoff": 4.5, "pairs": silicon})
+    done = mlip_train("run", campaign.root, write_batch(0, 6), api=prefect_server)
+    assert done.returncode == 0, done.stderr
+    (generation,) = json.loads(mlip_train("status", campaign.root, "--json").stdout)["generations"]
+    evaluated = json.loads(mlip_train("evaluate", campaign.root, "--json").stdout)
+    assert evaluated["errors"] == generation["errors"]["test"]
+
+
 def test_a_failed_engine_is_exit_3_with_the_end_of_its_log(
     make_campaign: MakeCampaign, write_batch: WriteBatch, prefect_server: str
 ) -> None:

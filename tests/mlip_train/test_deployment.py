@@ -145,6 +145,13 @@ def test_a_given_core_is_kept_below_the_data_and_lowered_above(make: Make) -> No
     assert "reference.pairs.Si-Si: outer 2.4 Å is above the shortest distance in the data" in note
 
 
+def test_a_cliff_at_the_switch_is_told(make: Make) -> None:
+    steep = make({**CORE, "pairs": {"Si-Si": {"inner": 1.5, "outer": 1.54}}})
+    deployment = deploy_fit(linear(steep, 1))
+    (note,) = deployment.notes
+    assert "Si-Si: the repulsion of two atoms jumps from" in note
+
+
 @pytest.mark.parametrize("reference", [CORE, DELTA], ids=["core", "delta"])
 def test_shorter_distances_in_the_second_generation_move_the_switch(
     make: Make, tmp_path: Path, silicon: list[Atoms], reference: dict[str, Any]

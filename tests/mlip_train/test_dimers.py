@@ -50,14 +50,15 @@ def test_every_pair_of_elements_has_a_curve() -> None:
 
 def test_plain_repulsion_has_no_hole_and_no_cliff() -> None:
     found = curve(lambda r: 300 / r**2)
-    assert found.rise[0] == 0.0
-    assert found.steepening == pytest.approx(0.0, abs=1e-9)
-    assert found.problem() is None
+    assert found.rise.by == 0.0
+    assert found.jump.by == pytest.approx(0.0, abs=1e-9)
+    assert found.hole() is None
+    assert found.cliff() is None
 
 
 def test_a_hole_is_found_with_its_depth_and_place() -> None:
     found = curve(lambda r: 20 / r - bump(r, 1.0, 15.0))
-    rise, begin, end = found.rise
+    _, rise, begin, end = found.rise
     r = np.array(found.distances)
     energy = np.array(found.energies)
     assert rise == pytest.approx(
@@ -65,30 +66,39 @@ def test_a_hole_is_found_with_its_depth_and_place() -> None:
     )
     assert begin == pytest.approx(1.0, abs=0.05)
     assert 1.1 < end < 1.4
-    assert found.problem() is not None
-    assert f"closer than {end:.2f} Å fall together" in found.problem()
+    assert found.hole() is not None
+    assert f"closer than {end:.2f} Å fall together" in found.hole()
 
 
 def test_atoms_that_fall_all_the_way_are_a_hole() -> None:
-    problem = curve(lambda r: -50 / r).problem()
-    assert problem is not None
-    assert "Si-Si" in problem
-    assert "down to 0.40 Å" in problem
+    hole = curve(lambda r: -50 / r).hole()
+    assert hole is not None
+    assert "Si-Si" in hole
+    assert "down to 0.40 Å" in hole
 
 
 def test_what_is_known_from_data_is_nobody_s_hole() -> None:
     bond = curve(lambda r: 10 / r**3 - bump(r, 2.3, 3.0))
-    assert bond.problem() is None
-    assert curve(lambda r: 10 / r**3 - bump(r, 1.7, 3.0)).problem() is not None
+    assert bond.hole() is None
+    assert curve(lambda r: 10 / r**3 - bump(r, 1.7, 3.0)).hole() is not None
 
 
 def test_a_dent_below_what_shakes_a_bond_is_tolerated() -> None:
-    assert curve(lambda r: -0.02 * r + bump(r, 1.0, 0.03)).problem() is None
+    assert curve(lambda r: -0.02 * r + bump(r, 1.0, 0.03)).hole() is None
 
 
 @pytest.mark.parametrize("width", [0.02, 0.05, 0.1])
 def test_a_cliff_is_the_larger_the_narrower(width: float) -> None:
-    def step(r: float) -> float:
-        return 5 / (1 + float(np.exp((r - 1.5) / width))) + 1 / r
+    found = curve(lambda r: 5 / (1 + float(np.exp((r - 1.5) / width))) + 1 / r)
+    assert found.jump.by == pytest.approx(5 / (4 * width), rel=0.35)
+    assert found.jump.end == pytest.approx(1.5, abs=0.02)
+    cliff = found.cliff()
+    assert cliff is not None
+    assert "repulsion of two atoms jumps from" in cliff
+    assert f"and {found.jump.end:.2f} Å" in cliff
 
-    assert curve(step).steepening == pytest.approx(5 / (4 * width), rel=0.35)
+
+def test_a_force_that_not_even_doubles_is_no_cliff() -> None:
+    found = curve(lambda r: 5 / (1 + float(np.exp((r - 1.5) / 0.1))) - 20 * r)
+    assert found.jump.by > 10
+    assert found.cliff() is None

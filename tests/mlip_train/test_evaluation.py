@@ -50,7 +50,7 @@ def test_errors_have_the_units_they_say(yace: Path) -> None:
         structure_off_by(yace, 1, 0.010, 0.1, 2.0, "a"),
         structure_off_by(yace, 2, -0.030, 0.3, 2.0, "b"),
     ]
-    errors = evaluate(yace, structures, REFERENCE)
+    errors = evaluate(yace, structures, REFERENCE, None)
     assert errors is not None
     overall = errors.overall
     assert (overall.n_structures, overall.n_atoms) == (2, 16)
@@ -66,10 +66,10 @@ def test_errors_have_the_units_they_say(yace: Path) -> None:
 def test_stress_is_left_out_where_there_is_none(yace: Path) -> None:
     from dataclasses import replace
 
-    errors = evaluate(yace, [replace(structure_off_by(yace, 1, 0, 0, 0, "a"), stress=None)], REFERENCE)
+    errors = evaluate(yace, [replace(structure_off_by(yace, 1, 0, 0, 0, "a"), stress=None)], REFERENCE, None)
     assert errors is not None
     assert errors.overall.stress_rmse is None
-    assert evaluate(yace, [], REFERENCE) is None
+    assert evaluate(yace, [], REFERENCE, None) is None
 
 
 @pytest.mark.parametrize(("offset", "agrees"), [(0.5e-5, True), (2e-5, False), (np.nan, False)])
