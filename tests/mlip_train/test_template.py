@@ -14,7 +14,6 @@ from mlip_train.presets import PRESETS
 from mlip_train.strict_yaml import load_yaml
 from mlip_train.template import campaign_yaml
 
-
 SIZED = [symbol for symbol in chemical_symbols[1:97] if symbol != "Pa"]
 CORE = {"kind": "zbl", "mode": "core"}
 
