@@ -133,6 +133,6 @@ def _closing(config: CampaignConfig) -> Closing:
 def _unprotected(curves: Mapping[str, DimerCurve]) -> str:
     nearest = ", ".join(f"{pair} {curve.shortest:.2f} Å" for pair, curve in curves.items())
     return (
-        f"there is no reference potential: below the shortest distances in the data ({nearest}) the potential is "
+        f"There is no reference potential: below the shortest distances in the data ({nearest}) the potential is "
         "a guess, and atoms may fall into each other. Set reference: {kind: zbl}"
     )

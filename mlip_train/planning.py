@@ -33,11 +33,11 @@ from mlip_train.structures import Structure
 
 __all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "write_fit"]
 
-
 _UNINFORMED: Final = (
     "The optimiser begins without the curvature of the linear start, which takes BFGS on all coefficients and at "
     f"most {MOST_COEFFICIENTS} of them; expect more iterations"
 )
+_WIDENED: Final = 2.0  # times; a baseline that suits the data makes forces smaller
 
 
 class FitPlan(FrozenModel):
@@ -207,6 +207,14 @@ def _epochs_to_do(config: CampaignConfig, interim: InterimRecord) -> int:
 
 def write_fit(plan: FitPlan) -> tuple[str, ...]:
     """Write the data and the input.yaml of a planned fit; return what a person should know of them."""
+    _write_data(plan)
+    notes = _tell_of_widened_labels(plan)
+    if plan.is_linear or finished_fit(plan.run, plan.identity) is not None:
+        return notes
+    return notes + _write_input(plan)
+
+
+def _write_data(plan: FitPlan) -> None:
     campaign, run = Campaign(plan.campaign), plan.run
     store = campaign.store
     store.export(campaign.accumulated, "train")
@@ -217,12 +225,13 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
         store.export(run.train_data, "train", chosen_ids(run), as_learned)
     if plan.n_test:
         store.export(run.test_data, "test", as_learned=as_learned)
-    if plan.is_linear or finished_fit(run, plan.identity) is not None:
-        return ()
-    interim = resumable(run, plan.identity)
+
+
+def _write_input(plan: FitPlan) -> tuple[str, ...]:
+    run, interim = plan.run, resumable(plan.run, plan.identity)
     native = render_input(
         plan.config,
-        store.manifest.reference_energies,
+        Campaign(plan.campaign).store.manifest.reference_energies,
         run.train_data,
         run.test_data if plan.n_test else None,
         run.start_potential if run.start_potential.exists() else None,
@@ -235,6 +244,23 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
         return () if informed else (_UNINFORMED,)
     write_input(run.input_yaml, native)
     return ()
+
+
+def _tell_of_widened_labels(plan: FitPlan) -> tuple[str, ...]:
+    """A baseline is meant to leave less to learn; parameters of another phase or unit leave much more."""
+    if plan.baseline is None:
+        return ()
+    of_dft = remaining = 0.0
+    for structure in chosen_structures(Campaign(plan.campaign), plan.run)():
+        of_dft += float((structure.forces**2).sum())
+        remaining += float((plan.baseline.subtracted(structure).forces ** 2).sum())
+    if remaining <= _WIDENED**2 * of_dft:
+        return ()
+    times = math.sqrt(remaining / of_dft) if of_dft else math.inf
+    return (
+        f"Without the reference potential the forces to learn are {times:.3g} times as large as those of DFT, so "
+        "it hinders more than it helps. Check its parameters and their units, or give smaller ones",
+    )
 
 
 def _as_learned(

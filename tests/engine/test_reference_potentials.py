@@ -13,6 +13,7 @@ from ase import Atoms
 
 from flows.train_generation import train_generation
 from mlip_train import Campaign, Potential
+from tests.mlip_train.alloys import aluminium_nickel, write_frames
 from tests.mlip_train.planning import edit
 from tests.mlip_train.squeezed import squeezed
 
@@ -43,10 +44,10 @@ def train(campaign: Campaign, batch: Path) -> Potential:
     return potential
 
 
-def dimer(potential: Potential, distances: list[float]) -> list[float]:
+def dimer(potential: Potential, pair: str, distances: list[float]) -> list[float]:
     calculator, energies = potential.calculator(), []
     for r in distances:
-        calculator.calculate(Atoms("Si2", positions=[[0, 0, 0], [0, 0, r]]))
+        calculator.calculate(Atoms(pair.split("-"), positions=[[0, 0, 0], [0, 0, r]]))
         energies.append(float(calculator.results["energy"]))
     return energies
 
@@ -62,10 +63,10 @@ def check(campaign: Campaign, potential: Potential) -> None:
         trained = float(np.ravel(predicted[row.structure.structure_id])[0])
         assert abs(calculator.results["energy"] - trained - added) / len(atoms) < 1e-5
     assert potential.errors.trainer_disagreement < 1e-5
-    if potential.record.lineage.reference.kind != "none":
-        distances = np.arange(0.4, potential.record.lineage.reference.switches["Si-Si"].outer, 0.02)
-        assert (np.diff(dimer(potential, distances.tolist())) < 0).all()
-        assert dimer(potential, [0.5])[0] > 300
+    for pair, switch in potential.record.lineage.reference.switches.items():
+        distances = np.arange(0.4, switch.outer, 0.02)
+        assert (np.diff(dimer(potential, pair, distances.tolist())) < 0).all()
+        assert dimer(potential, pair, [0.5])[0] > 300
 
 
 def test_a_core_is_taken_off_and_set_again_closer(
@@ -108,3 +109,20 @@ def test_a_core_can_be_added_to_a_campaign_without(
     check(campaign, second)
     assert second.record.lineage.start.kind == "previous"
     assert (first.record.lineage.reference.kind, second.record.lineage.reference.kind) == ("none", "zbl")
+
+
+@pytest.mark.parametrize("reference", [CORE, DELTA], ids=["core", "delta"])
+def test_every_pair_of_an_alloy_repels(
+    make_campaign: MakeCampaign, tmp_path: Path, reference: dict[str, Any]
+) -> None:
+    campaign = make_campaign(
+        real_engine=True,
+        elements=["Al", "Ni"],
+        basis=BASIS,
+        fit={"max_epochs": 2},
+        test={"fraction": 0},
+        reference=reference,
+    )
+    potential = train(campaign, write_frames(tmp_path / "alloy.extxyz", aluminium_nickel(24)))
+    assert set(potential.record.lineage.reference.switches) == {"Al-Al", "Al-Ni", "Ni-Ni"}
+    check(campaign, potential)

@@ -18,7 +18,7 @@ from mlip_train.distances import closest_approaches
 from mlip_train.errors import RejectedPotentialError
 from mlip_train.generation import evaluate_fit, finish_linear
 from mlip_train.pacemaker.bbasis import load_bbasis
-from mlip_train.planning import FitPlan
+from mlip_train.planning import FitPlan, write_fit
 from mlip_train.potential import Potential
 from mlip_train.priors import ZBLPotential
 from mlip_train.reference import contact_distance
@@ -182,6 +182,13 @@ def test_labels_are_differences_and_the_dataset_keeps_dft(make: Make) -> None:
         np.testing.assert_allclose(fitted["forces"] + taken.forces, structure.forces, atol=1e-12)
         if row.split == "train":
             assert accumulated.loc[structure.structure_id]["energy"] == structure.energy
+
+
+@pytest.mark.parametrize(("sigma", "widens"), [(2.0, False), (3.4, True)])
+def test_a_baseline_that_leaves_more_to_learn_is_told(make: Make, sigma: float, widens: bool) -> None:
+    campaign = make({**LJ, "pairs": {"Si-Si": {"epsilon": 0.1, "sigma": sigma}}})
+    notes = write_fit(planned(campaign, 1))
+    assert ["times as large as those of DFT" in note for note in notes] == [True] * widens
 
 
 @pytest.mark.parametrize(
