@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
 from mlip_train.dimers import DimerCurve
 from mlip_train.files import atomic_path
@@ -14,6 +16,9 @@ from mlip_train.potential import TrainingHistory
 from mlip_train.priors import SwitchRadii
 
 __all__ = ["draw_dimer_curves", "draw_loss_curve"]
+
+_HIGHEST: Final = 1000.0  # eV; no MD gets there
+_TICKS: Final = (-1000, -100, -10, -3, 0, 3, 10, 100, 1000)  # eV
 
 
 def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
@@ -52,8 +57,11 @@ def draw_dimer_curves(
         axes.axvline(curve.shortest, color="0.5", linestyle="--", linewidth=0.8, label="shortest in the data")
         if pair in switches:
             axes.axvspan(switches[pair].inner, switches[pair].outer, color="tab:orange", alpha=0.2, label="switch")
-        # linear up to 10 eV, so that both the bond and the repulsion can be read
-        axes.set_yscale("symlog", linthresh=10)
+        # linear near zero, so that both the bond and the repulsion can be read
+        axes.set_yscale("asinh", linear_width=3)
+        axes.set_ylim(max(-_HIGHEST, min(-3.0, *curve.energies)), min(_HIGHEST, max(3.0, *curve.energies)))
+        axes.yaxis.set_major_locator(FixedLocator(_TICKS))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set(title=pair, xlabel="distance (Å)", ylabel="energy (eV)")
         axes.grid(visible=True, alpha=0.2)
         axes.legend(frameon=False)
