@@ -175,6 +175,16 @@ class Potential(FrozenModel):
         """What is to be added to the ACE potential; None where its file is all."""
         return self.record.lineage.reference.baseline
 
+    @property
+    def use(self) -> str:
+        """How to run it, in a sentence: with a baseline its .yace file is only a part."""
+        if self.baseline is None:
+            return f"Run {self.yace.name} in MD, or include {self.lmp.name} in LAMMPS"
+        return (
+            f"{self.yace.name} alone is only the difference to {self.record.lineage.reference.kind}: include {self.lmp.name} in "
+            "LAMMPS, or use Potential.calculator()"
+        )
+
     def calculator(self) -> Any:
         """ASE calculator: energy (eV), forces (eV/Å), stress (eV/Å³) and `results["gamma"]`.
 

@@ -105,8 +105,9 @@ class SettledReference(FrozenModel):
     def __str__(self) -> str:
         if self.kind == "none":
             return "none"
-        radii = ", ".join(f"{pair} {r.inner:.2f} to {r.outer:.2f} Å" for pair, r in self.switches.items())
-        return f"{self.kind} ({self.mode}); ACE begins at {radii}"
+        radii = ", ".join(f"{r.outer:.2f} and {r.inner:.2f} Å ({pair})" for pair, r in self.switches.items())
+        joined = "takes over from ACE" if self.mode == "core" else "is added to ACE, which fades out"
+        return f"{self.kind} ({self.mode}) {joined} between {radii}"
 
 
 def baseline_of(reference: Reference, elements: Iterable[str]) -> ZBLPotential | LennardJonesPotential | None:

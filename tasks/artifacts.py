@@ -148,6 +148,8 @@ def report_potential(campaign: Campaign, potential: Potential) -> None:
 
 **{potential.yace}**
 
+{potential.use}. Reference potential: {potential.record.lineage.reference}.
+
 {potential.errors}
 
 The fit {potential.record.lineage.start}. Trained on {potential.record.lineage.n_train} structures.

@@ -24,7 +24,7 @@ def publish(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: E
     campaign = Campaign(plan.campaign)
     record = record_of(plan, fit, deployment, evaluation)
     potential = publish_bundle(campaign, plan.run, record)
-    get_run_logger().info("Published %s", potential.yace)
+    get_run_logger().info("Published %s. %s", potential.yace, potential.use)
     draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)
     report_loss_curve(plan)
     report_potential(campaign, potential)

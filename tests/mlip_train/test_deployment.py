@@ -233,6 +233,19 @@ def test_another_baseline_is_another_fit_and_a_core_is_not(make: Make) -> None:
     assert len(set(identities)) == 3
 
 
+def test_a_difference_says_that_its_file_is_not_all(make: Make) -> None:
+    alone = publish_linear(make(CORE, name="core"), 1)
+    assert alone.use.startswith("Run potential_gen_01.yace in MD")
+    assert str(alone.record.lineage.reference).startswith("zbl (core) takes over from ACE between 2.01 and ")
+    part = publish_linear(make(DELTA, name="delta"), 1)
+    assert part.use.startswith(
+        "potential_gen_01.yace alone is only the difference to zbl: include potential_gen_01.lmp"
+    )
+    assert str(part.record.lineage.reference).startswith(
+        "zbl (delta) is added to ACE, which fades out between 2.01"
+    )
+
+
 @ALL
 def test_the_published_calculator_is_what_was_evaluated(make: Make, reference: dict[str, Any]) -> None:
     campaign = make(reference)
