@@ -17,7 +17,7 @@ from mlip_train.errors import ConfigError
 from mlip_train.model import FrozenModel, explain
 from mlip_train.pacemaker.native_keys import check_extra
 from mlip_train.presets import PRESETS, fill_in
-from mlip_train.reference import NoReference, Reference, check_pairs
+from mlip_train.reference import ZBL, NoReference, Reference, baseline_of, check_pairs
 
 __all__ = [
     "ActiveSetRule",
@@ -239,7 +239,7 @@ class SplitRule(FrozenModel):
 class Checks(FrozenModel):
     """What a DFT result must satisfy to enter the dataset; the rest goes to quarantine."""
 
-    min_distance: float = Field(0.5, gt=0, description="Two atoms closer than this (Å) are refused.")
+    min_distance: float = Field(0.5, ge=0.1, description="Two atoms closer than this (Å) are refused.")
     max_force: float = Field(100.0, gt=0, description="A force on an atom above this (eV/Å) is refused.")
 
 
@@ -347,6 +347,21 @@ class CampaignConfig(FrozenModel):
     @model_validator(mode="after")
     def _reference_is_complete(self) -> CampaignConfig:
         check_pairs(self.reference, self.elements)
+        for pair, radii in (self.reference.pairs if isinstance(self.reference, ZBL) else {}).items():
+            if radii.outer > self.basis.cutoff:
+                raise ValueError(
+                    f"reference.pairs.{pair}.outer is larger than basis.cutoff = {self.basis.cutoff:g} Å"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_are_by_dft_energies(self) -> CampaignConfig:
+        is_learned_in_part = baseline_of(self.reference, self.elements) is not None
+        if is_learned_in_part and isinstance(self.fit.weighting, EnergyBasedWeighting):
+            raise ValueError(
+                "fit.weighting: energy_based would weigh by what is left of the energies beside the reference "
+                "potential; take weighting: {kind: uniform}, or reference: {kind: zbl, mode: core}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -10,19 +11,22 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
 from mlip_train.pacemaker.library import PyACECalculator
+from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.priors import PairPotential
 
 __all__ = ["SumCalculator", "deployed_calculator"]
 
 
 class SumCalculator(Calculator):
-    """ACE plus a pair potential: energy (eV), forces (eV/Å), stress (eV/Å³) and, by ACE alone, `gamma`."""
+    """ACE plus a pair potential: energy (eV), forces (eV/Å), in a bulk stress (eV/Å³), and perhaps `gamma`."""
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, ace: PyACECalculator, baseline: PairPotential) -> None:
+    def __init__(
+        self, ace: PyACECalculator, baseline: PairPotential, grading: PyACECalculator | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.ace, self.baseline = ace, baseline
+        self.ace, self.baseline, self.grading = ace, baseline, grading
 
     def calculate(
         self,
@@ -37,9 +41,12 @@ class SumCalculator(Calculator):
         added = self.baseline.compute(structure)
         energy = float(self.ace.results["energy"]) + added.energy
         forces = self.ace.results["forces"] + added.forces
-        self.results = {**self.ace.results, "energy": energy, "free_energy": energy, "forces": forces}
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces}
         if added.stress is not None:
             self.results["stress"] = self.ace.results["stress"] + added.stress
+        if self.grading is not None:
+            self.grading.calculate(structure)
+            self.results["gamma"] = self.grading.results["gamma"]
 
 
 def deployed_calculator(potential: Path, baseline: PairPotential | None, active_set: Path | None = None) -> Any:
@@ -54,7 +61,21 @@ def deployed_calculator(potential: Path, baseline: PairPotential | None, active_
     active_set : Path, optional
         The .asi by which atoms are graded.
     """
+    if baseline is None:
+        return _graded(potential, active_set) if active_set else PyACECalculator(str(potential))
+    grading = _graded_everywhere(potential, active_set) if active_set else None
+    return SumCalculator(PyACECalculator(str(potential)), baseline, grading)
+
+
+def _graded(potential: Path, active_set: Path) -> PyACECalculator:
     ace = PyACECalculator(str(potential))
-    if active_set is not None:
-        ace.set_active_set(str(active_set))
-    return ace if baseline is None else SumCalculator(ace, baseline)
+    ace.set_active_set(str(active_set))
+    return ace
+
+
+def _graded_everywhere(potential: Path, active_set: Path) -> PyACECalculator:
+    """Grade with the functions as they were fitted: where they fade out, atoms would seem well known."""
+    with tempfile.TemporaryDirectory() as folder:
+        as_fitted = Path(folder) / "as_fitted.yaml"
+        prepare_start(potential, as_fitted)
+        return _graded(as_fitted, active_set)

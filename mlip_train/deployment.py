@@ -3,69 +3,81 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.deployed import deployed_calculator
-from mlip_train.dimers import DimerCurve, dimer_curves
-from mlip_train.distances import closest_approaches
+from mlip_train.distances import Approach, closest_approaches
 from mlip_train.errors import RejectedPotentialError
 from mlip_train.files import copy_atomically
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace
 from mlip_train.pacemaker.inner_cutoff import Closing, close
+from mlip_train.pair_curves import PairCurve, decisive, pair_curves
 from mlip_train.planning import FitPlan
 from mlip_train.priors import SwitchRadii
-from mlip_train.reference import ZBL, NoReference, SettledReference
+from mlip_train.reference import RARELY, ZBL, NoReference, SettledReference, contact_distance
 
-__all__ = ["Deployment", "check_dimers", "deploy_fit"]
+__all__ = ["Deployment", "check_curves", "deploy_fit"]
+
+Switches = Mapping[str, SwitchRadii]
+Cost = tuple[bool, float, float]  # hole, jumps of the force (eV/Å)
 
 _WIDTHS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)  # of a switch, as shares of its outer radius
 _MARGIN: Final = 0.01  # Å, so that not even the splines of the exported file feel the switch
 _SMOOTH: Final = 1.0  # eV/Å; of two switches whose force jumps less than this, the narrower one
+_NO_COST: Final[Cost] = (False, _SMOOTH, _SMOOTH)
 
 
 class Deployment(FrozenModel):
     """What was made of a fitted potential."""
 
     reference: SettledReference
-    dimers: dict[str, DimerCurve]
+    curves: tuple[PairCurve, ...]
     notes: tuple[str, ...] = ()  # what a person should know
 
     @property
     def holes(self) -> tuple[str, ...]:
         """Where atoms can fall into each other, in sentences."""
-        return tuple(hole for curve in self.dimers.values() if (hole := curve.hole()) is not None)
+        return tuple(hole for curve in decisive(self.curves) if (hole := curve.hole()) is not None)
 
 
 def deploy_fit(plan: FitPlan) -> Deployment:
-    """Close a fitted potential at short distance, export it, and compute its dimer curves.
+    """Close a fitted potential at short distance, export it, and compute what approaching atoms feel.
 
-    Below the shortest distance in the dataset the reference potential takes over; how far below, is decided
-    by the smoothest dimer curve. What the curves tell is judged by `check_dimers`.
+    Where the data end the reference potential takes over; how far below, is decided by the smoothest curves.
+    What the curves tell is judged by `check_curves`.
     """
     run, config = plan.run, plan.config
-    stored = Campaign(plan.campaign).store.iterate()
-    shortest = closest_approaches((row.structure for row in stored), config.elements)
-    settled, notes = _settle(plan, shortest)
-    if settled.kind == "none":
+    given = _given_radii(config)
+    stored = (row.structure for row in Campaign(plan.campaign).store.iterate())
+    approaches = closest_approaches(stored, config.elements, config.basis.cutoff)
+    notes = []
+    if isinstance(config.reference, NoReference):
+        settled = SettledReference()
         copy_atomically(run.fitted_potential, run.deployed_potential)
     else:
-        close(run.fitted_potential, run.deployed_potential, _closing(config), settled.switches)
+        fixed = {pair: _lowered(radii, approaches[pair]) for pair, radii in given.items()}
+        notes += [_told_of_lowered(given[pair], fixed[pair], approaches[pair]) for pair in fixed]
+        switches = _choose_switches(plan, approaches, fixed)
+        settled = SettledReference(
+            kind=config.reference.kind, mode=config.reference.mode, baseline=plan.baseline, switches=switches
+        )
+        close(run.fitted_potential, run.deployed_potential, _closing(config), switches)
     export_yace(run.deployed_potential, run.exported_potential)
     calculator = deployed_calculator(run.exported_potential, plan.baseline)
-    curves = dimer_curves(calculator, config.elements, config.basis.cutoff, shortest)
+    curves = pair_curves(calculator, approaches.values(), config.basis.cutoff)
     if settled.kind == "none":
-        notes.append(_unprotected(curves))
+        notes.append(_unprotected(approaches.values()))
     else:
-        notes += [cliff for curve in curves.values() if (cliff := curve.cliff()) is not None]
-    return Deployment(reference=settled, dimers=curves, notes=tuple(notes))
+        notes += _told_of_unevenness(curves)
+    return Deployment(reference=settled, curves=tuple(curves), notes=tuple(filter(None, notes)))
 
 
-def check_dimers(plan: FitPlan, deployment: Deployment) -> None:
+def check_curves(plan: FitPlan, deployment: Deployment) -> None:
     """Refuse a potential in which atoms can fall into each other although there is a reference potential.
 
     Raises
@@ -73,56 +85,85 @@ def check_dimers(plan: FitPlan, deployment: Deployment) -> None:
     RejectedPotentialError
         Naming the pairs and the distances.
     """
-    if deployment.holes and deployment.reference.kind != "none":
+    reference = deployment.reference
+    if deployment.holes and reference.kind != "none":
+        numbers = "sigma and epsilon" if reference.kind == "lj" else "radii"
+        other = "mode: delta" if reference.mode == "core" else "reference: none"
         raise RejectedPotentialError(
             f"generation {plan.generation} was trained, but not published: {'; '.join(deployment.holes)}. See "
-            f"{plan.run.dimer_curves}. Add structures with shorter distances, or set other radii in "
-            "reference.pairs, and run the same command again"
+            f"{plan.run.dimer_curves}. Add structures in which these atoms are closer, set other {numbers} in "
+            f"reference.pairs, or take {other}, and run the same command again"
         )
 
 
-def _settle(plan: FitPlan, shortest: Mapping[str, float]) -> tuple[SettledReference, list[str]]:
-    """All numbers of the configured reference potential, and what a person should know of them."""
-    reference = plan.config.reference
-    if isinstance(reference, NoReference):
-        return SettledReference(), []
-    limits = {pair: r - _MARGIN for pair, r in shortest.items()}
-    given = reference.pairs if isinstance(reference, ZBL) and reference.mode == "core" else {}
-    fixed = {pair: _lowered(radii, limits[pair]) for pair, radii in given.items()}
-    notes = [
-        f"reference.pairs.{pair}: outer {given[pair].outer:g} Å is above the shortest distance in the data; "
-        f"{radii.outer:.3f} Å is used"
-        for pair, radii in fixed.items()
-        if radii.outer < given[pair].outer
-    ]
-    switches = _smoothest(plan, limits, fixed)
-    settled = SettledReference(kind=reference.kind, mode=reference.mode, baseline=plan.baseline, switches=switches)
-    return settled, notes
+def _given_radii(config: CampaignConfig) -> Switches:
+    """Radii of the core that the user wants; those of a baseline say nothing of where ACE ends."""
+    reference = config.reference
+    return reference.pairs if isinstance(reference, ZBL) and reference.mode == "core" else {}
 
 
-def _lowered(radii: SwitchRadii, limit: float) -> SwitchRadii:
-    """The same radii where they are below a limit (Å), else scaled down to it."""
-    share = min(1.0, limit / radii.outer)
+def _lowered(radii: SwitchRadii, approach: Approach) -> SwitchRadii:
+    """The same radii where they are below all data, else scaled down."""
+    share = min(1.0, (approach.shortest - _MARGIN) / radii.outer)
     return SwitchRadii(inner=share * radii.inner, outer=share * radii.outer)
 
 
+def _told_of_lowered(given: SwitchRadii, used: SwitchRadii, approach: Approach) -> str | None:
+    if used.outer >= given.outer:
+        return None
+    return (
+        f"reference.pairs.{approach.pair}: outer {given.outer:g} Å is not below the shortest distance in the data "
+        f"({approach.shortest:.3f} Å); {used.outer:.3f} Å is used"
+    )
+
+
+def _choose_switches(plan: FitPlan, approaches: Mapping[str, Approach], fixed: Switches) -> Switches:
+    """Per pair, where ACE hands over: where atoms hardly come, or if ACE fails there, as soon as the data end."""
+    settled = dict(fixed)
+    with tempfile.TemporaryDirectory() as folder:
+        for limit in (RARELY, 1.0):
+            outer = {
+                pair: min(limit * contact_distance(pair), approach.edge - _MARGIN)
+                for pair, approach in approaches.items()
+                if pair not in settled
+            }
+            found = _smoothest(plan, approaches, outer, settled, Path(folder) / "closed.yaml")
+            settled |= {pair: switch for pair, (cost, switch) in found.items() if limit == 1.0 or not cost[0]}
+    return {pair: settled[pair] for pair in approaches}
+
+
 def _smoothest(
-    plan: FitPlan, outer: Mapping[str, float], fixed: Mapping[str, SwitchRadii]
-) -> dict[str, SwitchRadii]:
-    """Per pair, the switch with the smoothest dimer curve, of those that end at the outer radii (Å)."""
-    best: dict[str, tuple[tuple[bool, float], SwitchRadii]] = {}
-    with tempfile.TemporaryDirectory(dir=plan.run.root, prefix=".switch-") as folder:
-        closed = Path(folder) / "closed.yaml"
-        for width in _WIDTHS:
-            switches = {pair: SwitchRadii(inner=(1 - width) * r, outer=r) for pair, r in outer.items()}
-            switches |= fixed
-            close(plan.run.fitted_potential, closed, _closing(plan.config), switches)
-            calculator = deployed_calculator(closed, plan.baseline)
-            for pair, curve in dimer_curves(calculator, plan.config.elements, max(outer.values()), outer).items():
-                cost = curve.hole() is not None, max(curve.jump.by, _SMOOTH)
-                if pair not in best or cost < best[pair][0]:
-                    best[pair] = cost, switches[pair]
-    return {pair: switch for pair, (_, switch) in best.items()}
+    plan: FitPlan, approaches: Mapping[str, Approach], outer: Mapping[str, float], settled: Switches, closed: Path
+) -> dict[str, tuple[Cost, SwitchRadii]]:
+    """Per pair, of all switches that end at the outer radius (Å), the one with the smoothest curves."""
+    best: dict[str, tuple[Cost, SwitchRadii]] = {}
+    for width in _WIDTHS:
+        open_pairs = [pair for pair in outer if pair not in best or best[pair][0] > _NO_COST]
+        if not open_pairs:
+            break
+        switches = {pair: SwitchRadii(inner=(1 - width) * outer[pair], outer=outer[pair]) for pair in outer}
+        close(plan.run.fitted_potential, closed, _closing(plan.config), {**settled, **switches})
+        calculator = deployed_calculator(closed, plan.baseline)
+        for pair in open_pairs:
+            cost = _cost(pair_curves(calculator, [approaches[pair]], approaches[pair].edge))
+            if pair not in best or cost < best[pair][0]:
+                best[pair] = cost, switches[pair]
+    return best
+
+
+def _cost(curves: Sequence[PairCurve]) -> Cost:
+    """Whether there is a hole, how much the force jumps in the curve that decides, and how much in the other."""
+    (deciding,) = decisive(curves)
+    return deciding.hole() is not None, max(_SMOOTH, deciding.jump.by), max(_SMOOTH, curves[0].jump.by)
+
+
+def _told_of_unevenness(curves: Sequence[PairCurve]) -> list[str]:
+    deciding = decisive(curves)
+    told = [sentence for curve in deciding for sentence in curve.uneven()]
+    others = [curve.pair for curve in curves if curve not in deciding and (curve.hole() or curve.uneven())]
+    if others:
+        told.append(f"Alone, which the data do not know, two atoms are not plainly repulsive: {', '.join(others)}")
+    return told
 
 
 def _closing(config: CampaignConfig) -> Closing:
@@ -130,9 +171,9 @@ def _closing(config: CampaignConfig) -> Closing:
     return "zbl" if is_core else "distance"
 
 
-def _unprotected(curves: Mapping[str, DimerCurve]) -> str:
-    nearest = ", ".join(f"{pair} {curve.shortest:.2f} Å" for pair, curve in curves.items())
+def _unprotected(approaches: Iterable[Approach]) -> str:
+    edges = ", ".join(f"{approach.pair} {approach.edge:.2f} Å" for approach in approaches)
     return (
-        f"There is no reference potential: below the shortest distances in the data ({nearest}) the potential is "
-        "a guess, and atoms may fall into each other. Set reference: {kind: zbl}"
+        f"There is no reference potential: nothing is known of atoms that are closer than {edges}, and they may "
+        "fall into each other. Set reference: zbl"
     )

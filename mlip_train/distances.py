@@ -2,35 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from ase.data import atomic_numbers
-from ase.data.vdw_alvarez import vdw_radii
+from ase import Atoms
+from numpy.typing import NDArray
 
 from mlip_train.neighbours import neighbours
 from mlip_train.priors import by_pair, pairs_of
 from mlip_train.reference import contact_distance
 from mlip_train.structures import Structure
 
-__all__ = ["closest_approaches"]
+__all__ = ["Approach", "Collision", "closest_approaches"]
 
 
-def closest_approaches(structures: Iterable[Structure], elements: Sequence[str]) -> dict[str, float]:
-    """The shortest distance (Å) of every pair of elements, in structures or, if they never meet, by their size.
+@dataclass(frozen=True)
+class Collision:
+    """Two neighbours in a structure, which can be pushed together."""
 
-    A pair meets where two atoms are within the sum of their van der Waals radii (Alvarez, Dalton Trans. 2013,
-    8617). Of a pair that never does, nothing is known, and the sum of the covalent radii is returned.
+    structure: Structure
+    first: int
+    second: int
+    vector: NDArray[np.float64]  # (3,), Å, from first to second
+
+    def __str__(self) -> str:
+        return f"{self.structure.source} frame {self.structure.frame}"
+
+    @property
+    def distance(self) -> float:
+        """Distance of the two in Å."""
+        return float(np.linalg.norm(self.vector))
+
+    def at(self, r: float) -> Atoms:
+        """The structure with the two at distance r (Å), around the same centre."""
+        atoms = self.structure.to_atoms()
+        push = 0.5 * (1 - r / self.distance) * self.vector
+        atoms.positions[self.first] += push
+        atoms.positions[self.second] -= push
+        return atoms
+
+
+@dataclass(frozen=True)
+class Approach:
+    """How close two elements come in the data."""
+
+    pair: str
+    shortest: float = math.inf  # Å; infinite where they never meet
+    collision: Collision | None = None  # where they are closest; None if never, or an atom and its own image
+
+    @property
+    def edge(self) -> float:
+        """The distance (Å) below which nothing is known.
+
+        Of elements that meet only far apart, or never, it is the sum of their covalent radii.
+        """
+        return min(self.shortest, contact_distance(self.pair))
+
+
+def closest_approaches(
+    structures: Iterable[Structure], elements: Sequence[str], reach: float
+) -> dict[str, Approach]:
+    """The closest approach of every pair of elements.
+
+    Parameters
+    ----------
+    structures : iterable of Structure
+        The data.
+    elements : sequence of str
+        Elements of the campaign.
+    reach : float
+        How far to look, in Å: the cutoff, beyond which no potential has learned anything.
     """
-    reach = {pair: _reach(pair) for pair in pairs_of(elements)}
-    shortest = dict(reach)
+    found = {pair: Approach(pair) for pair in pairs_of(elements)}
     for structure in structures:
-        first, second, distances, _ = neighbours(structure.to_atoms(), max(reach.values()))
+        first, second, distances, vectors = neighbours(structure.to_atoms(), reach)
         for pair, members in by_pair(structure.numbers[first], structure.numbers[second]).items():
-            shortest[pair] = min(shortest[pair], float(distances[members].min()))
-    return {pair: r if r < reach[pair] else contact_distance(pair) for pair, r in shortest.items()}
-
-
-def _reach(pair: str) -> float:
-    radii = [float(vdw_radii[atomic_numbers[element]]) for element in pair.split("-")]
-    return 2 * contact_distance(pair) if np.isnan(radii).any() else sum(radii)
+            nearest = members[distances[members].argmin()]
+            if distances[nearest] < found[pair].shortest:
+                one, other = int(first[nearest]), int(second[nearest])
+                collision = Collision(structure, one, other, vectors[nearest]) if one != other else None
+                found[pair] = Approach(pair, float(distances[nearest]), collision)
+    return found

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, StrMethodFormatter
 
-from mlip_train.dimers import DimerCurve
 from mlip_train.files import atomic_path
+from mlip_train.pair_curves import ALONE, PairCurve
 from mlip_train.potential import TrainingHistory
 from mlip_train.priors import SwitchRadii
 
@@ -44,32 +46,44 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
 
 
 def draw_dimer_curves(
-    curves: Mapping[str, DimerCurve], switches: Mapping[str, SwitchRadii], title: str, path: Path
+    curves: Sequence[PairCurve], switches: Mapping[str, SwitchRadii], title: str, path: Path
 ) -> None:
-    """Draw the energy of two atoms over their distance, as a PNG with a panel for each pair of elements."""
-    columns = min(len(curves), 3)
-    rows = -(-len(curves) // columns)
+    """Draw the energy of two atoms over their distance, as a PNG with a panel for each pair of elements.
+
+    Curves of atoms among others, whose energy has another zero, are moved so that they end on that of the two
+    atoms alone.
+    """
+    by_pair = {curve.pair: curve for curve in curves if curve.where == ALONE}
+    columns = min(len(by_pair), 3)
+    rows = -(-len(by_pair) // columns)
     figure = Figure(figsize=(max(5.0, 3.8 * columns), 3.4 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for axes, (pair, curve) in zip(panels, curves.items(), strict=False):
-        axes.plot(curve.distances, curve.energies)
-        axes.axvline(curve.shortest, color="0.5", linestyle="--", linewidth=0.8, label="shortest in the data")
+    panels = iter(figure.subplots(rows, columns, squeeze=False).flat)
+    for (pair, alone), axes in zip(by_pair.items(), panels, strict=False):
+        _draw_pair(axes, alone, [curve for curve in curves if curve.pair == pair and curve is not alone])
         if pair in switches:
             axes.axvspan(switches[pair].inner, switches[pair].outer, color="tab:orange", alpha=0.2, label="switch")
-        # linear near zero, so that both the bond and the repulsion can be read
-        axes.set_yscale("asinh", linear_width=3)
-        axes.set_ylim(max(-_HIGHEST, min(-3.0, *curve.energies)), min(_HIGHEST, max(3.0, *curve.energies)))
-        axes.yaxis.set_major_locator(FixedLocator(_TICKS))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.set(title=pair, xlabel="distance (Å)", ylabel="energy (eV)")
-        axes.grid(visible=True, alpha=0.2)
         axes.legend(frameon=False)
     for axes in panels:
         axes.set_visible(False)
     figure.suptitle(title)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
+
+
+def _draw_pair(axes: Axes, alone: PairCurve, among: Sequence[PairCurve]) -> None:
+    axes.plot(alone.distances, alone.energies, label="two atoms alone")
+    for curve in among:
+        end = np.interp(curve.distances[-1], alone.distances, alone.energies) - curve.energies[-1]
+        axes.plot(curve.distances, np.array(curve.energies) + end, "--", label="among others")
+    axes.axvline(alone.edge, color="0.5", linestyle=":", linewidth=1.0, label="end of the data")
+    # linear near zero, so that both the bond and the repulsion can be read
+    axes.set_yscale("asinh", linear_width=3)
+    axes.set_ylim(max(-_HIGHEST, min(-3.0, *alone.energies)), min(_HIGHEST, max(3.0, *alone.energies)))
+    axes.yaxis.set_major_locator(FixedLocator(_TICKS))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(title=alone.pair, xlabel="distance (Å)", ylabel="energy (eV)")
+    axes.grid(visible=True, alpha=0.2)
 
 
 def _scale(values: Sequence[float]) -> str:

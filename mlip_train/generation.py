@@ -143,19 +143,20 @@ def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done
     """
     campaign, run = Campaign(plan.campaign), plan.run
     exported: dict[str, tuple[float, int]] = {}
+    baseline = plan.baseline
 
     def note(structure: Structure, energy: float) -> None:
-        added = plan.baseline.compute(structure.to_atoms()).energy if plan.baseline else 0.0
+        added = baseline.compute(structure.to_atoms()).energy if baseline else 0.0
         exported[structure.structure_id] = (energy - added, len(structure.numbers))
         on_progress(len(exported))
 
     energies = campaign.store.manifest.reference_energies
-    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, plan.baseline, note)
+    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, baseline, note)
     if train is None:
         raise TrainingFailedError(f"generation {plan.generation} has no training structures to evaluate")
     disagreement = trainer_disagreement(run.train_predictions, exported)
     unseen = (stored.structure for stored in campaign.store.iterate("test"))
-    test = evaluate(run.exported_potential, unseen, energies, plan.baseline, note)
+    test = evaluate(run.exported_potential, unseen, energies, baseline, note)
     return Evaluation(
         train=train, test=test, trainer_disagreement=disagreement, before=_errors_of_current(campaign)
     )

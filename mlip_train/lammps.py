@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
 
 from ase.data import atomic_numbers
 
-from mlip_train.priors import LennardJonesPotential, PairPotential, ZBLPotential, pair_name
+from mlip_train.priors import LennardJonesPotential, PairPotential, SwitchRadii, ZBLPotential, pair_name
 
 __all__ = ["lammps_include"]
 
@@ -15,28 +15,38 @@ _TEMPLATE = """\
 # {stem}: an ACE potential for {named}, published by mlip-train.
 #
 # Include this file after the simulation box has been created, in units metal; atom {types}.
-# Its files are looked for in the working directory, or where the variable `potentials` says:
+# Its files are looked for in the working directory, or where the variable `potentials` says (no quotes in it):
 #
 #     variable  potentials index /where/they/are     # or: lmp -var potentials /where/they/are
 #     include   ${{potentials}}/{stem}.lmp
 #
 # With `variable grades index yes` before (or lmp -var grades yes) it runs the slower pair style that grades the
 # extrapolation of each atom, too: f_grade is at most about 1 where the potential was trained.
-
+{warning}
 variable      potentials index .
 variable      grades index no
+variable      quote index "'"
 
+# LAMMPS puts no variable into what is quoted, so the quotes come as one
 if "${{grades}} == yes" then &
-  "pair_style {graded_style}" &
-  "pair_coeff * * {graded} '${{potentials}}/{stem}.yaml' '${{potentials}}/{stem}.asi' {elements}" &
+  "pair_style {overlay}pace/extrapolation{styles}" &
+  "pair_coeff * * {graded}${{quote}}${{potentials}}/{stem}.yaml${{quote}} &
+${{quote}}${{potentials}}/{stem}.asi${{quote}} {elements}" &
   "fix grade all pair 10 pace/extrapolation gamma 1" &
 else &
-  "pair_style {style}" &
-  "pair_coeff * * {plain} '${{potentials}}/{stem}.yace' {elements}"
+  "pair_style {overlay}pace{styles}" &
+  "pair_coeff * * {plain}${{quote}}${{potentials}}/{stem}.yace${{quote}} {elements}"
+"""
+
+_BLIND = """\
+# Where two atoms are closer than {edges}, ACE fades out beside the baseline, and f_grade says
+# nothing of them.
 """
 
 
-def lammps_include(stem: str, elements: Sequence[str], baseline: PairPotential | None) -> str:
+def lammps_include(
+    stem: str, elements: Sequence[str], baseline: PairPotential | None, switches: Mapping[str, SwitchRadii]
+) -> str:
     """LAMMPS commands that set up a potential with its baseline, with and without extrapolation grades.
 
     Parameters
@@ -47,21 +57,27 @@ def lammps_include(stem: str, elements: Sequence[str], baseline: PairPotential |
         The element of each atom type, in order.
     baseline : PairPotential or None
         What was subtracted from the labels.
+    switches : mapping of pair to SwitchRadii
+        Where ACE hands over, per pair of elements.
     """
     styles, coefficients = _baseline_lines(elements, baseline)
-    # a single style is not named again in its coefficients
-    around = "hybrid/overlay {} " + " ".join(styles) if styles else "{}"
+    # in an overlay a style is named again in its coefficients
     text = _TEMPLATE.format(
         stem=stem,
         named=", ".join(elements),
         types=", ".join(f"type {number} is {element}" for number, element in enumerate(elements, 1)),
+        warning=_BLIND.format(edges=_edges(switches)) if baseline else "",
         elements=" ".join(elements),
-        style=around.format("pace").strip(),
-        graded_style=around.format("pace/extrapolation").strip(),
-        plain="pace" if styles else "",
-        graded="pace/extrapolation" if styles else "",
-    ).replace("* *  '", "* * '")
+        overlay="hybrid/overlay " if styles else "",
+        styles="".join(f" {style}" for style in styles),
+        plain="pace " if styles else "",
+        graded="pace/extrapolation " if styles else "",
+    )
     return text + "".join(f"{line}\n" for line in coefficients)
+
+
+def _edges(switches: Mapping[str, SwitchRadii]) -> str:
+    return ", ".join(f"{radii.outer:.2f} Angstrom ({pair})" for pair, radii in switches.items())
 
 
 def _baseline_lines(elements: Sequence[str], baseline: PairPotential | None) -> tuple[list[str], list[str]]:

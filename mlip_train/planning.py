@@ -248,12 +248,13 @@ def _write_input(plan: FitPlan) -> tuple[str, ...]:
 
 def _tell_of_widened_labels(plan: FitPlan) -> tuple[str, ...]:
     """A baseline is meant to leave less to learn; parameters of another phase or unit leave much more."""
-    if plan.baseline is None:
+    baseline = plan.baseline
+    if baseline is None:
         return ()
     of_dft = remaining = 0.0
     for structure in chosen_structures(Campaign(plan.campaign), plan.run)():
         of_dft += float((structure.forces**2).sum())
-        remaining += float((plan.baseline.subtracted(structure).forces ** 2).sum())
+        remaining += float((baseline.subtracted(structure).forces ** 2).sum())
     if remaining <= _WIDENED**2 * of_dft:
         return ()
     times = math.sqrt(remaining / of_dft) if of_dft else math.inf

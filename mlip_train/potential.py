@@ -180,10 +180,8 @@ class Potential(FrozenModel):
         """How to run it, in a sentence: with a baseline its .yace file is only a part."""
         if self.baseline is None:
             return f"Run {self.yace.name} in MD, or include {self.lmp.name} in LAMMPS"
-        return (
-            f"{self.yace.name} alone is only the difference to {self.record.lineage.reference.kind}: include {self.lmp.name} in "
-            "LAMMPS, or use Potential.calculator()"
-        )
+        difference = f"{self.yace.name} alone is only the difference to {self.record.lineage.reference.kind}"
+        return f"{difference}: include {self.lmp.name} in LAMMPS, or use Potential.calculator()"
 
     def calculator(self) -> Any:
         """ASE calculator: energy (eV), forces (eV/Å), stress (eV/Å³) and `results["gamma"]`.
@@ -216,7 +214,8 @@ def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecor
         copy_atomically(run.deployed_potential, target.with_suffix(".yaml"))
         copy_atomically(run.exported_potential, target.with_suffix(".yace"))
         copy_atomically(run.inverse_active_set, target.with_suffix(".asi"))
-        include = lammps_include(target.stem, record.elements, record.lineage.reference.baseline)
+        reference = record.lineage.reference
+        include = lammps_include(target.stem, record.elements, reference.baseline, reference.switches)
         write_atomically(target.with_suffix(".lmp"), include)
         files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
         record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})

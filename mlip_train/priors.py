@@ -75,8 +75,8 @@ class SwitchRadii(FrozenModel):
 class LJParameters(FrozenModel):
     """Lennard-Jones parameters of one pair of elements."""
 
-    epsilon: PositiveFloat = Field(description="Well depth in eV.")
-    sigma: PositiveFloat = Field(description="Distance of zero energy in Å.")
+    epsilon: float = Field(gt=0, le=100, description="Well depth in eV.")
+    sigma: float = Field(ge=0.5, le=10, description="Distance of zero energy in Å.")
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,14 @@ class PairPotential(FrozenModel, ABC):
         return PairResults(energy=0.5 * float(energies.sum()), forces=forces, stress=stress)
 
     def subtracted(self, structure: Structure) -> Structure:
-        """A structure whose labels are what is left when this potential is taken away."""
+        """A structure whose labels are what is left when this potential is taken away.
+
+        A stress that is not one of a bulk has no counterpart here, and is left out.
+        """
         mine = self.compute(structure.to_atoms())
-        stress = structure.stress
-        if stress is not None and mine.stress is not None:
-            stress = stress - mine.stress
+        stress = None
+        if structure.stress is not None and mine.stress is not None:
+            stress = structure.stress - mine.stress
         return replace(
             structure, energy=structure.energy - mine.energy, forces=structure.forces - mine.forces, stress=stress
         )

@@ -49,7 +49,8 @@ def lay_basis(config: CampaignConfig, run: GenerationDirectory, parent: Potentia
         return Start(kind="linear", reason=what)
     n_new, n_lost = grow(parent.yaml, run.basis, run.basis)
     generation = parent.generation
-    if baseline_of(config.reference, config.elements) != parent.baseline:
+    # of elements that are new, the parent has learned nothing
+    if baseline_of(config.reference, parent.record.elements) != parent.baseline:
         reason = f"the reference potential changed since generation {generation}"
         return Start(kind="linear", reason=reason, generation=generation)
     if config.start.next == "linear":
@@ -114,7 +115,7 @@ def errors_of_start(
     A fit that really continues reports the same at its first evaluation.
     """
     rows = labelled(structures, reference_energies, config.fit.weighting, config.fit.seed)
-    with tempfile.TemporaryDirectory(dir=run.root, prefix=".start-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         yace = Path(folder) / "start.yace"
         export_yace(run.start_potential, yace)
         found = evaluate(yace, (row.structure for row in rows), reference_energies, baseline=None)

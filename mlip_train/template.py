@@ -19,14 +19,16 @@ def campaign_yaml(elements: Sequence[str], preset: str) -> str:
     ConfigError
         When an element or the preset is unknown.
     """
-    chosen = {"elements": list(elements), "preset": preset, "reference": {"kind": "zbl", "mode": "core"}}
+    # core hands over the whole energy of an atom, and how a compound shares it out is arbitrary
+    mode = "core" if len(elements) == 1 else "delta"
+    chosen = {"elements": list(elements), "preset": preset, "reference": {"kind": "zbl", "mode": mode}}
     config = CampaignConfig.parse(chosen, "the new campaign")
     basis, fit, weights = config.basis, config.fit, config.loss_weights
     return f"""\
 # What this campaign trains. Only `elements` is needed; `mlip-train schema` explains every key.
 elements: {_flow(list(config.elements))}
 preset: {preset}   # quick | standard | accurate: fills what is not said below
-reference: {{kind: zbl, mode: core}}   # none | zbl | lj; core | delta: keeps atoms apart where there are no data
+reference: {{kind: zbl, mode: {mode}}}   # none | zbl | lj; core | delta: keeps atoms apart where there are no data
 
 # The values that the preset fills in. Remove a # to set one yourself.
 # basis: {{cutoff: {basis.cutoff}, functions_per_element: {basis.functions_per_element}}}   # cutoff in Å

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def elements_of(path: Path) -> list[str]:
 
 def export_yace(bbasis: Path, yace: Path) -> None:
     """Convert a B-basis to the form that MD codes read (irreversibly), in one step."""
-    with tempfile.TemporaryDirectory(dir=yace.parent, prefix=".export-") as folder, atomic_path(yace) as target:
+    with tempfile.TemporaryDirectory() as folder, atomic_path(yace) as target:
         exported = Path(folder) / "potential.yace"
         ACEBBasisSet(load_bbasis(bbasis)).to_ACECTildeBasisSet().save_yaml(str(exported))
-        exported.rename(target)
+        shutil.copyfile(exported, target)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from mlip_train.campaign import Campaign
-from mlip_train.deployment import check_dimers, deploy_fit
+from mlip_train.deployment import check_curves, deploy_fit
 from mlip_train.generation import evaluate_fit, finish_linear, record_of
 from mlip_train.grading import grade_potential
 from mlip_train.planning import FitPlan, plan_fit, write_fit
@@ -29,7 +29,7 @@ def publish_linear(campaign: Campaign, generation: int) -> Potential:
     plan = planned(campaign, generation)
     fit = finish_linear(plan)
     deployment = deploy_fit(plan)
-    check_dimers(plan, deployment)
+    check_curves(plan, deployment)
     evaluation = evaluate_fit(plan)
     grade_potential(campaign, generation, plan.config.active_set.gamma_tolerance)
     return publish(campaign, plan.run, record_of(plan, fit, deployment, evaluation))

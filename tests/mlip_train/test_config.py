@@ -121,7 +121,7 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones() -> None:
         ("test.fraction", -0.01, 0.0),
         ("test.fraction", 0.51, 0.5),
         ("test.stratify_by", "generation", None),
-        ("checks.min_distance", 0.0, 0.01),
+        ("checks.min_distance", 0.09, 0.1),
         ("checks.max_force", 0.0, 0.01),
         ("engine.command", (), ("srun", "pacemaker")),
         ("engine.command", ("",), ("x",)),

@@ -10,24 +10,33 @@ import numpy as np
 import pandas as pd
 import pytest
 from ase import Atoms
+from ase.build import bulk
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from matplotlib.figure import Figure
 
 from mlip_train.accumulation import accumulate
 from mlip_train.campaign import Campaign
-from mlip_train.deployment import check_dimers, deploy_fit
+from mlip_train.dataset import DatasetStore
+from mlip_train.deployment import check_curves, deploy_fit
 from mlip_train.distances import closest_approaches
 from mlip_train.errors import RejectedPotentialError
+from mlip_train.figures import draw_dimer_curves
 from mlip_train.generation import evaluate_fit, finish_linear
 from mlip_train.pacemaker.bbasis import load_bbasis
+from mlip_train.pair_curves import ALONE, Growth, PairCurve
 from mlip_train.planning import FitPlan, write_fit
 from mlip_train.potential import Potential
-from mlip_train.priors import ZBLPotential
+from mlip_train.priors import pairs_of
 from mlip_train.reference import contact_distance
-from tests.mlip_train.alloys import aluminium_nickel, checked
+from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
+from tests.mlip_train.alloys import write_frames as write_alloy
+from tests.mlip_train.frames import structure, with_results
 from tests.mlip_train.planning import edit, planned, publish_linear
 from tests.mlip_train.squeezed import squeezed
 
 WriteBatch = Callable[[int, int], Path]
 Make = Callable[..., Campaign]
+MakeCampaign = Callable[..., Campaign]
 
 BASIS = {
     "cutoff": 5.0, "functions_per_element": 40, "nradmax_by_orders": [8, 3, 2], "lmax_by_orders": [0, 3, 2],
@@ -59,13 +68,32 @@ def dimer(calculator: Any, r: float) -> float:
 
 
 def shortest_in(campaign: Campaign) -> float:
-    return closest_approaches((row.structure for row in campaign.store.iterate()), ["Si"])["Si-Si"]
+    return closest_approaches((row.structure for row in campaign.store.iterate()), ["Si"], 5.0)["Si-Si"].shortest
 
 
 def linear(campaign: Campaign, generation: int) -> FitPlan:
     plan = planned(campaign, generation)
     finish_linear(plan)
     return plan
+
+
+@pytest.fixture(scope="module")
+def published(
+    tmp_path_factory: pytest.TempPathFactory, campaign_text: Callable[..., str], write_frames: Callable[..., Path]
+) -> Callable[[dict[str, Any]], Potential]:
+    """Publishes a linear potential once for each reference."""
+    done: dict[str, Potential] = {}
+
+    def made(reference: dict[str, Any]) -> Potential:
+        if str(reference) not in done:
+            root = tmp_path_factory.mktemp("published")
+            text = campaign_text(basis=BASIS, fit={"max_epochs": 0}, reference=reference)
+            campaign = Campaign.create(root / "campaign", text)
+            accumulate(campaign, [write_frames(root / "silicon.extxyz", 0, 20)])
+            done[str(reference)] = publish_linear(campaign, 1)
+        return done[str(reference)]
+
+    return made
 
 
 @ALL
@@ -84,38 +112,67 @@ def test_two_atoms_repel_down_to_where_they_almost_touch(make: Make, reference: 
     campaign = make(reference)
     plan = linear(campaign, 1)
     deployment = deploy_fit(plan)
-    curve = deployment.dimers["Si-Si"]
-    energies = np.array(curve.energies)[np.array(curve.distances) <= curve.shortest]
-    assert (np.diff(energies) < 0).all()
-    assert np.interp(0.5, curve.distances, curve.energies) > 300
+    alone, among = deployment.curves
+    for curve in (alone, among):
+        energies = np.array(curve.energies)[np.array(curve.distances) <= curve.edge]
+        assert (np.diff(energies) < 0).all()
+        assert np.interp(0.5, curve.distances, curve.energies) - energies[-1] > 300
     assert deployment.notes == deployment.holes == ()
-    check_dimers(plan, deployment)
+    check_curves(plan, deployment)
 
 
 def test_without_a_reference_potential_the_user_is_told(make: Make) -> None:
     plan = linear(make(NONE), 1)
     deployment = deploy_fit(plan)
     (note,) = deployment.notes
-    assert "below the shortest distances in the data (Si-Si 2.02 Å)" in note
-    assert "Set reference: {kind: zbl}" in note
-    assert len(deployment.holes) == 1  # this one attracts
-    check_dimers(plan, deployment)
+    assert "nothing is known of atoms that are closer than Si-Si 2.02 Å" in note
+    assert "Set reference: zbl" in note
+    check_curves(plan, deployment)
 
 
-@PRIORS
+@pytest.mark.parametrize(
+    ("reference", "remedy"),
+    [
+        (CORE, "set other radii in reference.pairs, or take mode: delta"),
+        (DELTA, "set other radii in reference.pairs, or take reference: none"),
+        (LJ, "set other sigma and epsilon in reference.pairs, or take reference: none"),
+    ],
+    ids=["core", "delta", "lj"],
+)
 def test_a_hole_beside_a_reference_potential_is_refused(
-    make: Make, reference: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    make: Make, reference: dict[str, Any], remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = linear(make(reference), 1)
-    open_all = lambda fitted, target, closing, radii: target.write_bytes(fitted.read_bytes())  # noqa: E731
-    monkeypatch.setattr("mlip_train.deployment.close", open_all)
-    monkeypatch.setattr(ZBLPotential, "pair_energy", lambda self, pair, r: (np.zeros_like(r), np.zeros_like(r)))
+    monkeypatch.setattr(PairCurve, "hole", lambda curve: f"{curve.pair} {curve.where.split()[-1]} fall")
+    with pytest.raises(
+        RejectedPotentialError, match=r"generation 1 was trained, but not published: Si-Si \d+ fall"
+    ) as told:
+        check_curves(plan, deploy_fit(plan))
+    assert remedy in str(told.value)
+
+
+def test_a_hole_without_a_reference_potential_is_no_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = linear(make(NONE), 1)
+    monkeypatch.setattr(PairCurve, "hole", lambda curve: f"{curve.pair} fall")
     deployment = deploy_fit(plan)
-    if reference is LJ:
-        assert deployment.holes == ()  # stronger than anything that ACE makes up
-        return
-    with pytest.raises(RejectedPotentialError, match=r"Si-Si: two atoms closer than .* fall together"):
-        check_dimers(plan, deployment)
+    assert deployment.holes == ("Si-Si fall",)
+    check_curves(plan, deployment)
+
+
+def test_a_switch_goes_out_to_the_data_where_the_potential_fails_before(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = linear(make(CORE), 1)
+    monkeypatch.setattr(PairCurve, "hole", lambda curve: "a hole")
+    shortest = shortest_in(Campaign(plan.campaign))
+    assert deploy_fit(plan).reference.switches["Si-Si"].outer == pytest.approx(shortest - 0.01)
+
+
+def test_the_narrowest_of_smooth_switches_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = linear(make(CORE), 1)
+    monkeypatch.setattr(PairCurve, "jump", Growth(start=1.0, by=0.9, begin=1.0, end=1.1))
+    switch = deploy_fit(plan).reference.switches["Si-Si"]
+    assert switch.inner == pytest.approx(0.9 * switch.outer)
 
 
 @PRIORS
@@ -125,8 +182,8 @@ def test_the_switch_lies_below_everything_in_the_data(make: Make, reference: dic
     potential = Potential.current(campaign)
     assert potential is not None
     switch = potential.record.lineage.reference.switches["Si-Si"]
-    shortest = shortest_in(campaign)
-    assert shortest - 0.02 < switch.outer < shortest
+    assert switch.outer == pytest.approx(0.8 * contact_distance("Si-Si"))
+    assert switch.outer < shortest_in(campaign)
     (block,) = load_bbasis(potential.yaml).funcspecs_blocks
     assert (block.r_in, block.delta_in) == pytest.approx((switch.outer, switch.outer - switch.inner))
 
@@ -142,14 +199,13 @@ def test_a_given_core_is_kept_below_the_data_and_lowered_above(make: Make) -> No
     switch, outer = deployment.reference.switches["Si-Si"], shortest_in(high) - 0.01
     assert (switch.inner, switch.outer) == pytest.approx((outer / 2, outer))
     (note,) = deployment.notes
-    assert "reference.pairs.Si-Si: outer 2.4 Å is above the shortest distance in the data" in note
+    assert "reference.pairs.Si-Si: outer 2.4 Å is not below the shortest distance in the data" in note
 
 
 def test_a_cliff_at_the_switch_is_told(make: Make) -> None:
-    steep = make({**CORE, "pairs": {"Si-Si": {"inner": 1.5, "outer": 1.54}}})
+    steep = make({**CORE, "pairs": {"Si-Si": {"inner": 1.5, "outer": 1.55}}})
     deployment = deploy_fit(linear(steep, 1))
-    (note,) = deployment.notes
-    assert "Si-Si: the repulsion of two atoms jumps from" in note
+    assert any("frame 3: the repulsion jumps from" in note for note in deployment.notes)
 
 
 @pytest.mark.parametrize("reference", [CORE, DELTA], ids=["core", "delta"])
@@ -161,7 +217,7 @@ def test_shorter_distances_in_the_second_generation_move_the_switch(
     accumulate(campaign, [squeezed(tmp_path / "closer.extxyz", silicon, 1.6, first)])
     second = publish_linear(campaign, 2)
     outer = [p.record.lineage.reference.switches["Si-Si"].outer for p in (first, second)]
-    assert outer[0] > 1.9
+    assert outer[0] == pytest.approx(0.8 * contact_distance("Si-Si"))
     assert outer[1] == pytest.approx(1.59, abs=1e-6)
     assert second.record.errors.trainer_disagreement < 1e-7
 
@@ -236,13 +292,13 @@ def test_another_baseline_is_another_fit_and_a_core_is_not(make: Make) -> None:
 def test_a_difference_says_that_its_file_is_not_all(make: Make) -> None:
     alone = publish_linear(make(CORE, name="core"), 1)
     assert alone.use.startswith("Run potential_gen_01.yace in MD")
-    assert str(alone.record.lineage.reference).startswith("zbl (core) takes over from ACE between 2.01 and ")
+    assert str(alone.record.lineage.reference).startswith("zbl (core) takes over from ACE between 1.78 and ")
     part = publish_linear(make(DELTA, name="delta"), 1)
     assert part.use.startswith(
         "potential_gen_01.yace alone is only the difference to zbl: include potential_gen_01.lmp"
     )
     assert str(part.record.lineage.reference).startswith(
-        "zbl (delta) is added to ACE, which fades out between 2.01"
+        "zbl (delta) is added to ACE, which fades out between 1.78"
     )
 
 
@@ -262,9 +318,97 @@ def test_the_published_calculator_is_what_was_evaluated(make: Make, reference: d
     assert rmse == pytest.approx(potential.errors.train.overall.energy_rmse, rel=1e-6)
 
 
-def test_pairs_that_never_meet_are_as_far_as_their_atoms_are_large() -> None:
+def test_pairs_that_never_meet_are_known_down_to_where_their_atoms_touch() -> None:
     alloy = [s for s in checked(aluminium_nickel(8)) if len(set(s.symbols)) == 1]
-    found = closest_approaches(alloy, ["Al", "Ni"])
-    assert found["Al-Ni"] == contact_distance("Al-Ni")
+    found = closest_approaches(alloy, ["Al", "Ni"], 5.0)
+    assert found["Al-Ni"].edge == contact_distance("Al-Ni")
+    assert found["Al-Ni"].collision is None
     distances = [s.to_atoms().get_all_distances(mic=True) for s in alloy if s.symbols[0] == "Al"]
-    assert found["Al-Al"] <= min(d[d > 0].min() for d in distances) + 1e-9
+    assert found["Al-Al"].shortest <= min(d[d > 0].min() for d in distances) + 1e-9
+
+
+def test_pairs_that_meet_far_apart_are_known_no_farther_than_where_they_touch() -> None:
+    far = with_results(Atoms("AlNi", positions=[[0, 0, 0], [0, 0, 3.5]]), energy=0.0, forces=np.zeros((2, 3)))
+    approach = closest_approaches([structure(far)], ["Al", "Ni"], 5.0)["Al-Ni"]
+    assert (approach.shortest, approach.edge) == (pytest.approx(3.5), contact_distance("Al-Ni"))
+
+
+def test_the_closest_atoms_may_be_in_either_split(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = linear(make(CORE), 1)
+    asked = []
+    iterate = DatasetStore.iterate
+    monkeypatch.setattr(
+        DatasetStore, "iterate", lambda store, split=None: asked.append(split) or iterate(store, split)
+    )
+    deploy_fit(plan)
+    assert asked == [None]
+
+
+@pytest.mark.parametrize("reference", [DELTA, LJ], ids=["delta", "lj"])
+def test_forces_and_stress_of_the_sum_are_derivatives_of_its_energy(make: Make, reference: dict[str, Any]) -> None:
+    calculator = publish_linear(make(reference), 1).calculator()
+    atoms = bulk("Si", cubic=True)
+    atoms.rattle(0.3, seed=3)
+    atoms.calc = calculator
+    baseline = calculator.baseline.compute(atoms)
+    assert np.abs(baseline.forces).max() > 0.1
+    assert np.abs(baseline.stress).max() > 1e-3
+    np.testing.assert_allclose(atoms.get_forces(), calculate_numerical_forces(atoms, 1e-4), atol=1e-4)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, 1e-4), atol=1e-5)
+
+
+def test_a_cluster_has_no_stress_of_ace_alone(make: Make) -> None:
+    calculator = publish_linear(make(DELTA), 1).calculator()
+    calculator.calculate(Atoms("Si2", positions=[[0, 0, 0], [0, 0, 1.5]], cell=[10, 10, 10]))
+    assert "stress" not in calculator.results
+
+
+@pytest.mark.parametrize("reference", [CORE, DELTA, LJ], ids=["core", "delta", "lj"])
+@pytest.mark.parametrize("distance", [1.5, 1.2, 0.9, 0.6])
+def test_atoms_that_collide_are_extrapolation(
+    published: Callable[[dict[str, Any]], Potential], reference: dict[str, Any], distance: float
+) -> None:
+    calculator = published(reference).calculator()
+    calculator.calculate(Atoms("Si2", positions=[[0, 0, 0], [0, 0, distance]]))
+    assert calculator.results["gamma"].min() > 5
+
+
+def test_errors_of_the_potential_before_are_those_of_its_sum(make: Make, write_batch: WriteBatch) -> None:
+    campaign = make(LJ)
+    first = publish_linear(campaign, 1)
+    second = publish_linear(campaign, 2)
+    assert first.errors.test is not None
+    assert second.errors.before == first.errors.test
+
+
+@pytest.mark.parametrize("reference", [DELTA, {**LJ, "mixing": "arithmetic"}], ids=["delta", "lj"])
+def test_a_new_element_is_no_change_of_the_reference(
+    make_campaign: MakeCampaign, tmp_path: Path, reference: dict[str, Any]
+) -> None:
+    pairs = {"Al-Al": {"epsilon": 0.01, "sigma": 2.2}}
+    one = {**reference, "pairs": pairs} if reference["kind"] == "lj" else reference
+    campaign = make_campaign(fit={"max_epochs": 0}, elements=["Al"], reference=one)
+    accumulate(campaign, [write_alloy(tmp_path / "one.extxyz", aluminium(6))])
+    publish_linear(campaign, 1)
+    accumulate(campaign, [write_alloy(tmp_path / "more.extxyz", aluminium(4, seed=1))])
+    edit(campaign, elements=["Al", "Ni"], fit={"max_epochs": 5})
+    if reference["kind"] == "lj":
+        edit(campaign, reference={"pairs": {**pairs, "Ni-Ni": {"epsilon": 0.02, "sigma": 2.1}}})
+    campaign = Campaign(campaign.root)
+    accumulate(campaign, [write_alloy(tmp_path / "two.extxyz", aluminium_nickel(6))])
+    start = planned(campaign, 2).start
+    assert (start.kind, start.generation) == ("previous", 1), start
+
+
+@pytest.mark.parametrize(("n_elements", "panels"), [(1, 1), (2, 3), (3, 6), (4, 10)])
+def test_a_picture_has_a_panel_for_each_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_elements: int, panels: int
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure) or path.touch())
+    curves = [
+        PairCurve(pair=pair, where=ALONE, distances=(1.0, 2.0), energies=(5.0, 0.0), edge=1.5)
+        for pair in pairs_of(["Al", "Cu", "Ni", "Si"][:n_elements])
+    ]
+    draw_dimer_curves(curves, {}, "title", tmp_path / "curves.png")
+    assert sum(axes.get_visible() for axes in drawn[0].axes) == panels

@@ -70,7 +70,7 @@ def cluster() -> Atoms:
 
 def in_lammps(baseline: PairPotential, elements: list[str], atoms: Atoms) -> list[str]:
     """The commands of the include file, with a pair style that does nothing for the one LAMMPS has not."""
-    text = lammps_include("potential_gen_01", elements, baseline)
+    text = lammps_include("potential_gen_01", elements, baseline, {})
     parts = text.partition("else &")[2].splitlines()
     style, coefficients, *others = (line.strip().strip("&").strip().strip('"') for line in parts if line.strip())
     assert coefficients.startswith("pair_coeff * * pace")

@@ -14,8 +14,16 @@ AL = {"epsilon": 0.1, "sigma": 2.5}
 NI = {"epsilon": 0.4, "sigma": 2.1}
 
 
-def parse(reference: dict[str, Any], elements: tuple[str, ...] = ("Al", "Ni")) -> CampaignConfig:
+def parse(reference: Any, elements: tuple[str, ...] = ("Al", "Ni")) -> CampaignConfig:
     return CampaignConfig.parse({"elements": elements, "reference": reference}, "campaign.yaml")
+
+
+def lj(epsilon: float = 0.1, sigma: float = 2.0, cutoff: float = 5.0) -> dict[str, Any]:
+    return {"kind": "lj", "cutoff": cutoff, "pairs": {"Si-Si": {"epsilon": epsilon, "sigma": sigma}}}
+
+
+def zbl(inner: float, outer: float) -> dict[str, Any]:
+    return {"kind": "zbl", "pairs": {"Si-Si": {"inner": inner, "outer": outer}}}
 
 
 def baseline(reference: dict[str, Any]) -> Any:
@@ -30,10 +38,10 @@ def test_only_a_difference_has_a_baseline() -> None:
     assert isinstance(baseline({"kind": "zbl", "mode": "delta"}), ZBLPotential)
 
 
-def test_zbl_ends_where_atoms_touch_unless_radii_are_given() -> None:
+def test_zbl_ends_where_atoms_hardly_come_unless_radii_are_given() -> None:
     found = baseline({"kind": "zbl", "mode": "delta", "pairs": {"Ni-Al": {"inner": 0.7, "outer": 1.4}}})
     touch = 2 * covalent_radii[13]
-    assert found.radii["Al-Al"] == SwitchRadii(inner=touch / 2, outer=touch)
+    assert found.radii["Al-Al"] == SwitchRadii(inner=0.4 * touch, outer=0.8 * touch)
     assert found.radii["Al-Ni"] == SwitchRadii(inner=0.7, outer=1.4)
     assert list(found.radii) == ["Al-Al", "Al-Ni", "Ni-Ni"]
 
@@ -71,10 +79,55 @@ def test_a_wrong_pair_is_named(reference: dict[str, Any], told: str) -> None:
         parse(reference)
 
 
-def test_an_element_of_unknown_size_needs_radii() -> None:
-    with pytest.raises(ConfigError, match=r"no covalent radius is known .* give reference\.pairs\.Fm-Fm"):
-        parse({"kind": "zbl"}, ("Fm",))
-    parse({"kind": "zbl", "pairs": {"Fm-Fm": {"inner": 1.5, "outer": 3.0}}}, ("Fm",))
+@pytest.mark.parametrize("pair", ["Fm-Fm", "Pa-Pa", "Cm-Cm"])
+def test_an_element_of_unknown_size_is_as_large_as_curium(pair: str) -> None:
+    assert contact_distance(pair) == pytest.approx(2 * 1.69)
+
+
+@pytest.mark.parametrize(
+    ("reference", "meant"),
+    [("none", {"kind": "none"}), ("zbl", {"kind": "zbl", "mode": "core"})],
+)
+def test_a_kind_alone_may_be_written(reference: str, meant: dict[str, Any]) -> None:
+    assert parse(reference, ("Si",)) == parse(meant, ("Si",))
+
+
+@pytest.mark.parametrize("reference", [None, False, [], {"mode": "core"}, 3])
+def test_what_is_no_reference_is_told_how_to_write_one(reference: Any) -> None:
+    with pytest.raises(ConfigError, match="reference: write none, zbl, or a mapping with a kind"):
+        parse(reference, ("Si",))
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [
+        (lj(epsilon=101.0), "epsilon: Input should be less than or equal to 100"),
+        (lj(sigma=0.4), "sigma: Input should be greater than or equal to 0.5"),
+        (lj(sigma=11.0), "sigma: Input should be less than or equal to 10"),
+        (lj(cutoff=31.0), "cutoff: Input should be less than or equal to 30"),
+        (lj(sigma=2.0, cutoff=2.2), r"cutoff 2.2 Å cuts Si-Si above its minimum at 2\^\(1/6\) sigma = 2.24 Å"),
+        (zbl(1.0, 1.04), "Si-Si: outer must be 0.4 Å or more, and 0.05 Å or more above inner"),
+        (zbl(0.1, 0.39), "Si-Si: outer must be 0.4 Å or more"),
+        (zbl(1.0, 6.1), r"reference.pairs.Si-Si.outer is larger than basis.cutoff = 6 Å"),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused(reference: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse(reference, ("Si",))
+
+
+@pytest.mark.parametrize("mode", ["core", "delta"])
+def test_weights_by_energy_are_weights_by_dft_energy(mode: str) -> None:
+    content = {
+        "elements": ["Si"],
+        "reference": {"kind": "zbl", "mode": mode},
+        "fit": {"weighting": {"kind": "energy_based"}},
+    }
+    if mode == "core":
+        CampaignConfig.parse(content, "campaign.yaml")
+    else:
+        with pytest.raises(ConfigError, match="energy_based would weigh by what is left"):
+            CampaignConfig.parse(content, "campaign.yaml")
 
 
 def test_numbers_survive_being_written_down() -> None:
