@@ -179,7 +179,7 @@ def trainer_disagreement(train_predictions: Path, exported: Mapping[str, tuple[f
         raise InconsistentPotentialError(
             f"the exported potential and the trainer differ by {differences[worst]:.3g} eV/atom on structure "
             f"{worst[:12]} (at most {TRAINER_TOLERANCE:g} is numerical noise), so the file is not what was "
-            "trained. It was not published. Look for a core repulsion or inner cutoff in 'extra' and remove it"
+            "trained. It was not published. If 'reference' has large numbers, take smaller ones; else report it"
         )
     return differences[worst]
 

@@ -23,9 +23,11 @@ from mlip_train.errors import (
     CorruptFileError,
     InconsistentPotentialError,
     NoUsableStructuresError,
+    RejectedPotentialError,
     TrainingFailedError,
     TrainingInterruptedError,
 )
+from mlip_train.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
 from tests.mlip_train.alloys import aluminium_nickel, write_frames
@@ -153,6 +155,26 @@ def test_no_failure_of_the_engine_is_published(
     assert contents(campaign.potentials) == {}
     assert len(campaign.store) == 6
     assert campaign.pending_generation() == 1
+
+
+def test_a_potential_with_a_hole_is_not_published_and_not_trained_again(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = make_campaign(reference={"kind": "zbl"})
+    with monkeypatch.context() as hollow:
+        hollow.setattr(PairCurve, "hole", lambda curve: "Si and Si fall into each other")
+        state = train_generation(campaign.root, [write_batch(0, 6)], return_state=True)
+    with pytest.raises(RejectedPotentialError, match="was trained, but not published: Si and Si fall") as raised:
+        state.result()
+    assert raised.value.exit_code == 4
+    assert contents(campaign.potentials) == {}
+    assert len(campaign.store) == 6
+    assert campaign.generation(1).dimer_curves.exists()
+    trained = campaign.generation(1).fitted_potential.stat().st_mtime_ns
+
+    potential = train_generation(campaign.root, [write_batch(0, 6)]).potential
+    assert potential is not None
+    assert campaign.generation(1).fitted_potential.stat().st_mtime_ns == trained
 
 
 def test_a_failed_generation_can_be_run_again(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:

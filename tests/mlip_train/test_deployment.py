@@ -387,11 +387,12 @@ def test_a_new_element_is_no_change_of_the_reference(
 ) -> None:
     pairs = {"Al-Al": {"epsilon": 0.01, "sigma": 2.2}}
     one = {**reference, "pairs": pairs} if reference["kind"] == "lj" else reference
-    campaign = make_campaign(fit={"max_epochs": 0}, elements=["Al"], reference=one)
+    small = {**BASIS, "functions_per_element": 8, "nradmax_by_orders": [4, 2], "lmax_by_orders": [0, 1]}
+    campaign = make_campaign(basis=small, fit={"max_epochs": 0}, elements=["Al"], reference=one)
     accumulate(campaign, [write_alloy(tmp_path / "one.extxyz", aluminium(6))])
     publish_linear(campaign, 1)
     accumulate(campaign, [write_alloy(tmp_path / "more.extxyz", aluminium(4, seed=1))])
-    edit(campaign, elements=["Al", "Ni"], fit={"max_epochs": 5})
+    edit(campaign, elements=["Al", "Ni"], fit={"max_epochs": 5}, basis={"functions_per_element": 30})
     if reference["kind"] == "lj":
         edit(campaign, reference={"pairs": {**pairs, "Ni-Ni": {"epsilon": 0.02, "sigma": 2.1}}})
     campaign = Campaign(campaign.root)
