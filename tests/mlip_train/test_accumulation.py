@@ -134,14 +134,6 @@ def test_isolated_atoms_alone_are_not_enough(tmp_path: Path) -> None:
     assert campaign.store.manifest.reference_energies == {"Si": -0.8}
 
 
-def test_a_reference_potential_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    campaign = Campaign.create(tmp_path / "c", "elements: [Si]\nreference: {kind: zbl}\n")
-    before = bytes_below(campaign.root)
-    with pytest.raises(ConfigError, match=r"reference.kind: zbl .* set it to none"):
-        accumulate(campaign, [write(tmp_path / "a.extxyz", crystal(), crystal("Ge2"))])
-    assert bytes_below(campaign.root) == before
-
-
 @pytest.mark.parametrize(
     "energies", ["isolated_atoms", "{Si: -3.0}"], ids=["no isolated atom", "explicit energy changed"]
 )
