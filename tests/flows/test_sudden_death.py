@@ -89,6 +89,7 @@ def test_ten_kills_and_a_last_run_give_the_dataset_and_the_bundle_of_an_undistur
         "current.json",
         "potential_gen_01.asi",
         "potential_gen_01.json",
+        "potential_gen_01.lmp",
         "potential_gen_01.yace",
         "potential_gen_01.yaml",
     ]

@@ -91,7 +91,7 @@ def test_the_states_tell_what_happened(make_campaign: MakeCampaign, write_batch:
     assert names == ["my silicon generation 1", "my silicon skipped"]
     expected = {
         what: artifact_key(campaign.root, what)
-        for what in ("dataset", "selection", "training", "errors", "loss-curve", "potential")
+        for what in ("dataset", "selection", "training", "dimers", "errors", "loss-curve", "potential")
     }
     assert set(keys) == set(expected.values())
     assert all(re.fullmatch(r"my-silicon-[0-9a-f]{4}-[a-z-]+", key) for key in keys)
@@ -106,7 +106,7 @@ def test_a_published_bundle_is_complete_and_verifiable(
     result = train_generation(campaign.root, [write_batch(0, 6)])
 
     record = json.loads((campaign.potentials / "potential_gen_01.json").read_text())
-    assert set(record["files"]) == {f"potential_gen_01{suffix}" for suffix in (".yaml", ".yace", ".asi")}
+    assert set(record["files"]) == {f"potential_gen_01{suffix}" for suffix in (".yaml", ".yace", ".asi", ".lmp")}
     assert record["lineage"]["dataset_hash"] == campaign.store.manifest.dataset_hash
     assert record["lineage"]["start"]["kind"] == "linear"
     assert record["lineage"]["start"]["reason"] == "there is no earlier potential"
