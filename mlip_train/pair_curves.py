@@ -109,7 +109,7 @@ def pair_curves(calculator: Any, approaches: Iterable[Approach], cutoff: float) 
     """Curves of all pairs of elements, with an ASE calculator.
 
     Alone, two atoms are moved from `NEAREST` to the cutoff (Å); in the structure where they come closest, from
-    there to their distance in it.
+    `NEAREST` to their distance in it. Where an atom and its own image come closest, there is no such curve.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def pair_curves(calculator: Any, approaches: Iterable[Approach], cutoff: float) 
 
 
 def decisive(curves: Iterable[PairCurve]) -> list[PairCurve]:
-    """Of each pair the curve that tells most: among others, where the data have the pair.
+    """Of each pair the curve that tells most: among others, where there is one.
 
     How the energy of a compound is shared out between its elements is arbitrary, so what two free atoms of them
     do says little.

@@ -71,7 +71,7 @@ class ZBL(FrozenModel):
     kind: Literal["zbl"] = "zbl"
     mode: Literal["core", "delta"] = Field(
         "core",
-        description="core: below the shortest distance in the data the exported file itself is ZBL; delta: ACE "
+        description="core: at short distance, below all data, the exported file itself is ZBL; delta: ACE "
         "learns the difference to ZBL, which is added beside it.",
     )
     pairs: Annotated[dict[Pair, SwitchRadii], BeforeValidator(_named_once)] = Field(

@@ -134,7 +134,7 @@ def report_dimers(plan: FitPlan, deployment: Deployment) -> None:
         create_markdown_artifact(
             "\n\n".join([*told, _picture(plan.run.dimer_curves)]),
             key=artifact_key(plan.campaign, "dimers"),
-            description=f"Two atoms alone, generation {plan.generation}: repulsion at short distance",
+            description=f"Two atoms that approach each other, generation {plan.generation}",
         )
 
 
