@@ -20,7 +20,7 @@ import re
 import shlex
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -224,25 +224,31 @@ class Campaign:
         )
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
         """Keep every other run out, and clean up after one that crashed.
 
         The operating system frees the lock when its holder dies.
 
+        Parameters
+        ----------
+        on_wait : callable, optional
+            Told who holds the campaign before it is waited for; without it nothing waits.
+
         Raises
         ------
         CampaignBusyError
-            When another process holds the campaign.
+            When another process holds the campaign, and it is not to be waited for.
         """
         holder = self.root / ".lock.json"
-        lock = filelock.FileLock(self.root / ".lock", timeout=_LOCK_PATIENCE)
+        lock = filelock.FileLock(self.root / ".lock")
         try:
-            lock.acquire()
+            lock.acquire(timeout=_LOCK_PATIENCE)
         except filelock.Timeout as error:
-            raise CampaignBusyError(
-                f"another run is working on {self.root} ({_told_by(holder)}); wait for it to end, "
-                "then run this again"
-            ) from error
+            busy = f"another run is working on {self.root} ({_told_by(holder)})"
+            if on_wait is None:
+                raise CampaignBusyError(f"{busy}; wait for it to end, then run this again") from error
+            on_wait(busy)
+            lock.acquire(timeout=-1)
         try:
             write_atomically(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
             self._recover()

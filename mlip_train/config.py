@@ -243,6 +243,22 @@ class Checks(FrozenModel):
     max_force: float = Field(100.0, gt=0, description="A force on an atom above this (eV/Å) is refused.")
 
 
+class Deployment(FrozenModel):
+    """A Prefect deployment that trains, usually in a work pool of GPU machines."""
+
+    deployment: str = Field(pattern=r"^[^/]+/[^/]+$", description="For example train-potential/gpu.")
+
+
+class Gpu(FrozenModel):
+    """The GPU that the engine is to use. Not run on a GPU yet."""
+
+    index: int | None = Field(
+        None, ge=0, description="Which one, as nvidia-smi counts; null: the one that the worker was given."
+    )
+    memory: int | None = Field(None, gt=0, description="Limit in MB; null: all of it.")
+    required: bool = Field(True, description="Fail at once when TensorFlow sees no GPU.")
+
+
 class Engine(FrozenModel):
     """Where and how Pacemaker runs."""
 
@@ -250,7 +266,12 @@ class Engine(FrozenModel):
         ("pacemaker",), min_length=1,
         description="The engine's command and leading arguments, for example [srun, pacemaker].",
     )  # fmt: skip
-    placement: Literal["here"] = Field("here", description="here: as a child process of the flow.")
+    placement: Literal["here"] | Deployment = Field(
+        "here",
+        description="here: as a child process of the flow; or {deployment: train-potential/gpu}: where that "
+        "deployment's workers are, on the same file system.",
+    )
+    gpu: Gpu | None = Field(None, description="null: TensorFlow takes what it sees.")
     environment: dict[str, str] = Field(
         {}, description="Environment variables for the engine, for example {OMP_NUM_THREADS: '4'}."
     )
