@@ -89,8 +89,8 @@ def check_gpu(gpu: Gpu, devices: Devices) -> None:
     if gpu.required and not devices.gpus:
         which = "a GPU" if gpu.index is None else f"GPU {gpu.index}"
         raise NoGpuError(
-            f"engine.gpu asks for {which}, but there is {devices}. Install the CUDA build (make EXTRA=gpu install), "
-            "look at nvidia-smi, or set engine.gpu: {required: false} to train on the CPU"
+            f"engine.gpu asks for {which}, but there is {devices}. Install the CUDA build (make EXTRA=gpu "
+            "install), look at nvidia-smi, or set engine.gpu: {required: false} to train on the CPU"
         )
 
 

@@ -97,21 +97,22 @@ def render_input(
     potential: dict[str, Any] | str = basis_section(config)
     if start is not None:
         potential = {**basis_section(config), "initial_potential": str(start)} if climb_from_start else str(start)
+    backend: dict[str, Any] = {
+        # the default, pyace, differentiates numerically
+        "evaluator": "tensorpot",
+        "batch_size": config.fit.batch_size,
+        "display_step": TEST_EVERY,
+    }
+    if config.engine.gpu is not None:
+        # the chosen one is the only one that CUDA_VISIBLE_DEVICES lets TensorFlow see
+        backend["gpu_config"] = {"gpu_ind": 0, "mem_limit": config.engine.gpu.memory or 0}
     native = {
         "seed": config.fit.seed,
         "potential": potential,
         "data": data,
         "fit": _fit_section(config, max_epochs, climbs=start is None or climb_from_start),
-        "backend": {
-            # the default, pyace, differentiates numerically
-            "evaluator": "tensorpot",
-            "batch_size": config.fit.batch_size,
-            "display_step": TEST_EVERY,
-        },
+        "backend": backend,
     }
-    if config.engine.gpu is not None:
-        # the chosen one is the only one that CUDA_VISIBLE_DEVICES lets TensorFlow see
-        native["backend"]["gpu_config"] = {"gpu_ind": 0, "mem_limit": config.engine.gpu.memory or 0}
     return _merge(native, {key: value for key, value in config.extra.items() if key != "potential"})
 
 
