@@ -17,22 +17,9 @@ __all__ = ["main"]
 
 
 def _start(pool: str, *options: str) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "worker",
-        "start",
-        "--pool",
-        pool,
-        "--name",
-        f"{pool}-here",
-        *options,
-    ]
+    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-here"]
     # a session of its own: Ctrl-C reaches this process alone, which ends the workers one by one
-    return subprocess.Popen(
-        [sys.executable, "-m", "prefect", *worker], stdin=subprocess.DEVNULL, start_new_session=True
-    )
+    return subprocess.Popen([*worker, *options], stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -13,6 +13,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, State
 from prefect.utilities.urls import url_for
 
+from flows.parameters import CampaignDirectory, DataSources
 from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
@@ -50,7 +51,7 @@ def _run_name() -> str:
 
 
 @flow(name="train-generation", flow_run_name=_run_name)
-def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult:
+def train_generation(campaign: CampaignDirectory, data: DataSources) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
     Parameters
