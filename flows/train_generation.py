@@ -13,7 +13,6 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, State
 from prefect.utilities.urls import url_for
 
-from flows.parameters import CampaignDirectory, DataSources
 from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
@@ -50,21 +49,16 @@ def _run_name() -> str:
     return Path(flow_run.parameters["campaign"]).name
 
 
+# Prefect's form explains parameters that are described in this style only
 @flow(name="train-generation", flow_run_name=_run_name)
-def train_generation(campaign: CampaignDirectory, data: DataSources) -> GenerationResult:
+def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
-    Parameters
-    ----------
-    campaign
-        Directory of the campaign (made by `mlip-train init`).
-    data
-        Files that ASE can read, folders of them, or glob patterns.
+    The run ends in state Completed with the new potential, or Skipped when everything was known already.
 
-    Returns
-    -------
-    GenerationResult
-        In state `Completed` with the new potential, or `Skipped` when everything was known already.
+    Args:
+        campaign: Directory of the campaign (made by `mlip-train init`).
+        data: DFT results: files that ASE can read, folders of them, or glob patterns.
     """
     logger = get_run_logger()
     logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id))

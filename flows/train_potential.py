@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -12,9 +11,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, MissingResult, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
-from pydantic import Field
 
-from flows.parameters import CampaignDirectory
 from mlip_train.campaign import Campaign
 from mlip_train.errors import InputError, TrainingInterruptedError
 from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
@@ -31,14 +28,13 @@ def _run_name() -> str:
 
 
 @flow(name="train-potential", flow_run_name=_run_name, persist_result=True)
-def train_potential(
-    campaign: CampaignDirectory,
-    generation: Annotated[int, Field(ge=1, description="Number of the generation.")],
-    identity: Annotated[str, Field(description="Which fit is meant: `identity` in the generation's plan.json.")],
-) -> FitRecord:
+def train_potential(campaign: Path, generation: int, identity: str) -> FitRecord:
     """Run a fit that train-generation has planned; that flow starts this one.
 
-    The campaign is on a file system that both machines share, under the same path.
+    Args:
+        campaign: Directory of the campaign, on a file system that both machines share, under the same path.
+        generation: Number of the generation.
+        identity: Which fit is meant: `identity` in the generation's plan.json.
     """
     return train(read_plan(Campaign(campaign), generation, identity))
 
