@@ -25,6 +25,7 @@ WriteBatch = Callable[[int, int], Path]
 BASIS = {"cutoff": 5.0, "functions_per_element": 30, "nradmax_by_orders": [8, 3, 2], "lmax_by_orders": [0, 3, 2]}
 CORE = {"kind": "zbl", "mode": "core"}
 DELTA = {"kind": "zbl", "mode": "delta"}
+FAR = {**DELTA, "pairs": {"Si-Si": {"inner": 1.1, "outer": 2.8}}}  # within the data
 LJ = {"kind": "lj", "cutoff": 4.5, "pairs": {"Si-Si": {"epsilon": 0.1, "sigma": 2.0}}}
 
 
@@ -84,7 +85,7 @@ def test_a_core_is_taken_off_and_set_again_closer(
 
 
 def test_a_difference_is_continued(make: Callable[[dict[str, Any]], Campaign], write_batch: WriteBatch) -> None:
-    campaign = make(DELTA)
+    campaign = make(FAR)
     check(campaign, train(campaign, write_batch(0, 10)))
     second = train(campaign, write_batch(10, 14))
     check(campaign, second)

@@ -14,6 +14,7 @@ from ase.build import bulk
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from matplotlib.figure import Figure
 
+from mlip_train import deployment as deployment_module
 from mlip_train.accumulation import accumulate
 from mlip_train.campaign import Campaign
 from mlip_train.dataset import DatasetStore
@@ -23,10 +24,11 @@ from mlip_train.errors import RejectedPotentialError
 from mlip_train.figures import draw_dimer_curves
 from mlip_train.generation import evaluate_fit, finish_linear
 from mlip_train.pacemaker.bbasis import load_bbasis
+from mlip_train.pacemaker.inner_cutoff import close
 from mlip_train.pair_curves import ALONE, Growth, PairCurve
 from mlip_train.planning import FitPlan, write_fit
 from mlip_train.potential import Potential
-from mlip_train.priors import pairs_of
+from mlip_train.priors import SwitchRadii, pairs_of
 from mlip_train.reference import contact_distance
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.alloys import write_frames as write_alloy
@@ -44,10 +46,11 @@ BASIS = {
 }  # fmt: skip
 NONE: dict[str, Any] = {"kind": "none"}
 CORE = {"kind": "zbl", "mode": "core"}
-DELTA = {"kind": "zbl", "mode": "delta"}
+DELTA = {"kind": "zbl", "mode": "delta"}  # which ends below all distances in the data
+FAR = {**DELTA, "pairs": {"Si-Si": {"inner": 1.1, "outer": 2.8}}}  # which does not
 LJ = {"kind": "lj", "cutoff": 4.5, "pairs": {"Si-Si": {"epsilon": 0.1, "sigma": 2.0}}}
-ALL = pytest.mark.parametrize("reference", [NONE, CORE, DELTA, LJ], ids=["none", "core", "delta", "lj"])
-PRIORS = pytest.mark.parametrize("reference", [CORE, DELTA, LJ], ids=["core", "delta", "lj"])
+ALL = pytest.mark.parametrize("reference", [NONE, CORE, FAR, LJ], ids=["none", "core", "delta", "lj"])
+PRIORS = pytest.mark.parametrize("reference", [CORE, DELTA, FAR, LJ], ids=["core", "delta", "far", "lj"])
 
 
 @pytest.fixture
@@ -175,6 +178,25 @@ def test_the_narrowest_of_smooth_switches_is_taken(make: Make, monkeypatch: pyte
     assert switch.inner == pytest.approx(0.9 * switch.outer)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_smoothest_switch_is_taken(make: Make, monkeypatch: pytest.MonkeyPatch, alone: bool) -> None:
+    plan = linear(make(CORE), 1)
+    widths = []
+
+    def note(fitted: Path, target: Path, closing: Any, radii: dict[str, SwitchRadii]) -> None:
+        widths.append(1 - radii["Si-Si"].inner / radii["Si-Si"].outer)
+        close(fitted, target, closing, radii)
+
+    def jump(curve: PairCurve) -> Growth:
+        by = 2.0 + 10 * abs(widths[-1] - 0.3) if (curve.where == ALONE) == alone else 2.0
+        return Growth(start=9.0, by=by, begin=1.0, end=1.1)
+
+    monkeypatch.setattr(deployment_module, "close", note)
+    monkeypatch.setattr(PairCurve, "jump", property(jump))
+    switch = deploy_fit(plan).reference.switches["Si-Si"]
+    assert switch.inner == pytest.approx(0.7 * switch.outer)
+
+
 @PRIORS
 def test_the_switch_lies_below_everything_in_the_data(make: Make, reference: dict[str, Any]) -> None:
     campaign = make(reference)
@@ -186,6 +208,15 @@ def test_the_switch_lies_below_everything_in_the_data(make: Make, reference: dic
     assert switch.outer < shortest_in(campaign)
     (block,) = load_bbasis(potential.yaml).funcspecs_blocks
     assert (block.r_in, block.delta_in) == pytest.approx((switch.outer, switch.outer - switch.inner))
+    assert block.inner_cutoff_type == ("zbl" if reference == CORE else "distance")
+
+
+def test_radii_of_a_difference_do_not_say_where_ace_ends(make: Make) -> None:
+    radii = {"inner": 1.0, "outer": 2.5}
+    deployment = deploy_fit(linear(make({**DELTA, "pairs": {"Si-Si": radii}}), 1))
+    assert deployment.reference.baseline is not None
+    assert deployment.reference.baseline.model_dump()["radii"] == {"Si-Si": radii}
+    assert deployment.reference.switches["Si-Si"].outer == pytest.approx(0.8 * contact_distance("Si-Si"))
 
 
 def test_a_given_core_is_kept_below_the_data_and_lowered_above(make: Make) -> None:
@@ -208,6 +239,24 @@ def test_a_cliff_at_the_switch_is_told(make: Make) -> None:
     assert any("frame 3: the repulsion jumps from" in note for note in deployment.notes)
 
 
+def test_what_two_atoms_do_alone_is_told_in_short(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = linear(make(CORE), 1)
+    monkeypatch.setattr(PairCurve, "uneven", lambda curve: [f"{curve.pair} {curve.where.split()[-1]} uneven"])
+    among, alone = deploy_fit(plan).notes
+    assert among == "Si-Si 3 uneven"
+    assert alone.endswith("two atoms are not plainly repulsive: Si-Si")
+
+
+def test_a_core_may_be_given_for_some_pairs_of_an_alloy(make_campaign: MakeCampaign, tmp_path: Path) -> None:
+    given = {"inner": 0.6, "outer": 1.2}
+    reference = {**CORE, "pairs": {"Al-Ni": given}}
+    campaign = make_campaign(fit={"max_epochs": 0}, elements=["Al", "Ni"], reference=reference)
+    accumulate(campaign, [write_alloy(tmp_path / "alloy.extxyz", aluminium_nickel(8))])
+    switches = deploy_fit(linear(campaign, 1)).reference.switches
+    assert list(switches) == ["Al-Al", "Al-Ni", "Ni-Ni"]
+    assert switches["Al-Ni"].model_dump() == given
+
+
 @pytest.mark.parametrize("reference", [CORE, DELTA], ids=["core", "delta"])
 def test_shorter_distances_in_the_second_generation_move_the_switch(
     make: Make, tmp_path: Path, silicon: list[Atoms], reference: dict[str, Any]
@@ -222,8 +271,9 @@ def test_shorter_distances_in_the_second_generation_move_the_switch(
     assert second.record.errors.trainer_disagreement < 1e-7
 
 
-def test_labels_are_differences_and_the_dataset_keeps_dft(make: Make) -> None:
-    campaign = make(LJ)
+@pytest.mark.parametrize("reference", [FAR, LJ], ids=["delta", "lj"])
+def test_labels_are_differences_and_the_dataset_keeps_dft(make: Make, reference: dict[str, Any]) -> None:
+    campaign = make(reference)
     plan = linear(campaign, 1)
     assert plan.baseline is not None
     learned = pd.read_pickle(plan.run.train_data, compression="gzip").set_index("name")
@@ -240,11 +290,23 @@ def test_labels_are_differences_and_the_dataset_keeps_dft(make: Make) -> None:
             assert accumulated.loc[structure.structure_id]["energy"] == structure.energy
 
 
-@pytest.mark.parametrize(("sigma", "widens"), [(2.0, False), (3.4, True)])
-def test_a_baseline_that_leaves_more_to_learn_is_told(make: Make, sigma: float, widens: bool) -> None:
+@pytest.mark.parametrize("epochs", [0, 5])
+@pytest.mark.parametrize(("sigma", "widens"), [(2.0, False), (2.46, False), (2.5, True)])
+def test_a_baseline_that_leaves_more_to_learn_is_told(make: Make, sigma: float, widens: bool, epochs: int) -> None:
     campaign = make({**LJ, "pairs": {"Si-Si": {"epsilon": 0.1, "sigma": sigma}}})
-    notes = write_fit(planned(campaign, 1))
+    edit(campaign, fit={"max_epochs": epochs})
+    notes = write_fit(planned(Campaign(campaign.root), 1))
     assert ["times as large as those of DFT" in note for note in notes] == [True] * widens
+
+
+def test_a_baseline_that_leaves_anything_where_dft_has_no_forces_is_told(
+    make_campaign: MakeCampaign, tmp_path: Path, silicon: list[Atoms]
+) -> None:
+    still = [with_results(atoms.copy(), energy=-40.0, forces=np.zeros((len(atoms), 3))) for atoms in silicon[:4]]
+    campaign = make_campaign(basis=BASIS, fit={"max_epochs": 0}, reference=LJ)
+    accumulate(campaign, [write_alloy(tmp_path / "still.extxyz", still)])
+    (note,) = write_fit(planned(campaign, 1))
+    assert "are inf times as large" in note
 
 
 @pytest.mark.parametrize(
@@ -344,7 +406,7 @@ def test_the_closest_atoms_may_be_in_either_split(make: Make, monkeypatch: pytes
     assert asked == [None]
 
 
-@pytest.mark.parametrize("reference", [DELTA, LJ], ids=["delta", "lj"])
+@pytest.mark.parametrize("reference", [FAR, LJ], ids=["delta", "lj"])
 def test_forces_and_stress_of_the_sum_are_derivatives_of_its_energy(make: Make, reference: dict[str, Any]) -> None:
     calculator = publish_linear(make(reference), 1).calculator()
     atoms = bulk("Si", cubic=True)
@@ -381,6 +443,24 @@ def test_errors_of_the_potential_before_are_those_of_its_sum(make: Make, write_b
     assert second.errors.before == first.errors.test
 
 
+def test_the_potential_before_is_judged_on_the_elements_that_it_knows(
+    make_campaign: MakeCampaign, tmp_path: Path
+) -> None:
+    campaign = make_campaign(
+        fit={"max_epochs": 0}, elements=["Al"], reference=DELTA, test={"fraction": 0.5, "stratify_by": None}
+    )
+    accumulate(campaign, [write_alloy(tmp_path / "one.extxyz", aluminium(8))])
+    publish_linear(campaign, 1)
+    edit(campaign, elements=["Al", "Ni"])
+    campaign = Campaign(campaign.root)
+    accumulate(campaign, [write_alloy(tmp_path / "two.extxyz", aluminium_nickel(12))])
+    before = publish_linear(campaign, 2).errors.before
+    tested = [row.structure for row in campaign.store.iterate("test")]
+    known = [structure for structure in tested if set(structure.symbols) == {"Al"}]
+    assert before is not None
+    assert 0 < before.overall.n_structures == len(known) < len(tested)
+
+
 @pytest.mark.parametrize("reference", [DELTA, {**LJ, "mixing": "arithmetic"}], ids=["delta", "lj"])
 def test_a_new_element_is_no_change_of_the_reference(
     make_campaign: MakeCampaign, tmp_path: Path, reference: dict[str, Any]
@@ -413,3 +493,25 @@ def test_a_picture_has_a_panel_for_each_pair(
     ]
     draw_dimer_curves(curves, {}, "title", tmp_path / "curves.png")
     assert sum(axes.get_visible() for axes in drawn[0].axes) == panels
+
+
+def test_a_panel_has_both_curves_of_its_pair_and_the_switch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure) or path.touch())
+    curves = [
+        PairCurve(pair=pair, where=where, distances=(1.0, far), energies=energies, edge=1.5)
+        for pair in ("Al-Al", "Al-Ni")
+        for where, far, energies in ((ALONE, 2.0, (5e4, 0.0)), ("a.extxyz frame 1", 1.5, (-90.0, -99.0)))
+    ]
+    switches = {pair: SwitchRadii(inner=0.5, outer=1.0) for pair in ("Al-Al", "Al-Ni")}
+    draw_dimer_curves(curves, switches, "title", tmp_path / "curves.png")
+    for axes in drawn[0].axes[:2]:
+        alone, among, _ = axes.get_lines()
+        assert sorted(axes.get_legend_handles_labels()[1]) == [
+            "among others", "end of the data", "switch", "two atoms alone",
+        ]  # fmt: skip
+        assert list(alone.get_ydata()) == [5e4, 0.0]
+        assert list(among.get_ydata()) == [25009.0, 25000.0]
+        assert axes.get_ylim() == (-3.0, 1000.0)

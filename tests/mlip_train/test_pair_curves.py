@@ -12,7 +12,7 @@ from ase.build import bulk
 from mlip_train.distances import Approach, closest_approaches
 from mlip_train.errors import InconsistentPotentialError
 from mlip_train.pair_curves import ALONE, NEAREST, PairCurve, decisive, pair_curves
-from tests.mlip_train.frames import structure, with_results
+from tests.mlip_train.frames import crystal, structure, with_results
 
 
 class Pairwise:
@@ -41,6 +41,13 @@ def test_a_curve_reaches_from_almost_touching_to_the_cutoff() -> None:
     assert 4.9 < found.distances[-1] <= 5.0
     assert np.diff(found.distances).max() < 0.051
     assert found.energies[0] == pytest.approx(1 / NEAREST)
+
+
+def test_a_curve_is_fine_below_an_edge_that_is_far_and_ends_at_a_cutoff_that_is_near() -> None:
+    (far,) = pair_curves(Pairwise(lambda r: 1 / r), [Approach("Cs-Cs", 4.0)], 6.0)
+    assert np.diff([r for r in far.distances if r <= far.edge]).max() < 0.011
+    (near,) = pair_curves(Pairwise(lambda r: 1 / r), [Approach("Si-Si", 2.0)], 2.5)
+    assert 2.4 < near.distances[-1] <= 2.5
 
 
 def test_every_pair_of_elements_has_a_curve() -> None:
@@ -85,6 +92,13 @@ def test_a_dent_in_a_wall_is_no_hole_but_told() -> None:
     assert "Si and Si alone attract each other between 1.0" in told
 
 
+def test_a_well_as_deep_as_a_chemical_bond_is_no_hole_but_told() -> None:
+    found = curve(lambda r: 2.5 * r)
+    assert found.well[0] == pytest.approx(4.0)
+    assert found.hole() is None
+    assert "attract each other between 0.40 and 2.00 Å (4 eV" in " ".join(found.uneven())
+
+
 def test_atoms_that_fall_all_the_way_are_a_hole() -> None:
     hole = curve(lambda r: -50 / r).hole()
     assert hole is not None
@@ -106,12 +120,13 @@ def test_a_dent_below_what_shakes_a_bond_is_tolerated() -> None:
     found = curve(lambda r: -0.02 * r + bump(r, 1.0, 0.03))
     assert found.hole() is None
     assert found.uneven() == []
+    assert curve(lambda r: -0.02 * r + bump(r, 1.0, 0.1)).uneven() != []
 
 
 def test_two_atoms_are_pushed_together_in_the_structure_where_they_are_closest() -> None:
     silicon = bulk("Si", cubic=True)
-    crystal = structure(with_results(silicon, energy=-1.0, forces=np.zeros((8, 3))))
-    approach = closest_approaches([crystal], ["Si"], 3.0)["Si-Si"]
+    cell = structure(with_results(silicon, energy=-1.0, forces=np.zeros((8, 3))))
+    approach = closest_approaches([cell], ["Si"], 3.0)["Si-Si"]
     seen = []
     spy = SimpleNamespace(results={"energy": 0.0})
     spy.calculate = seen.append
@@ -121,10 +136,25 @@ def test_two_atoms_are_pushed_together_in_the_structure_where_they_are_closest()
     for atoms, r in zip(moved, among.distances, strict=True):
         distances = atoms.get_all_distances(mic=True) + 9 * np.eye(8)
         assert distances.min() == pytest.approx(r, abs=1e-6)
-        np.testing.assert_allclose(atoms.positions.mean(axis=0), crystal.positions.mean(axis=0), atol=1e-9)
-    assert among.where == f"{crystal.source} frame {crystal.frame}"
+        np.testing.assert_allclose(atoms.positions.mean(axis=0), cell.positions.mean(axis=0), atol=1e-9)
+    assert among.where == f"{cell.source} frame {cell.frame}"
     assert among.distances[-1] < among.edge == approach.shortest == pytest.approx(5.43 * 3**0.5 / 4)
-    assert decisive([alone, among]) == [among]
+    assert decisive([alone, among]) == decisive([among, alone]) == [among]
+
+
+def test_an_atom_and_its_own_image_are_not_pushed_together() -> None:
+    copper = structure(with_results(bulk("Cu", a=3.6), energy=-1.0, forces=np.zeros((1, 3))))
+    approach = closest_approaches([copper], ["Cu"], 5.0)["Cu-Cu"]
+    assert approach.shortest == pytest.approx(3.6 / 2**0.5)
+    assert approach.collision is None
+
+
+@pytest.mark.parametrize("lengths", [(5.3, 5.5), (5.5, 5.3)])
+def test_atoms_are_pushed_together_where_they_are_closest_of_all_structures(lengths: tuple[float, float]) -> None:
+    crystals = [structure(crystal(a=a), source=f"{a}.extxyz") for a in lengths]
+    approach = closest_approaches(crystals, ["Si"], 3.0)["Si-Si"]
+    assert approach.shortest == pytest.approx(5.3 * 3**0.5 / 4)
+    assert str(approach.collision) == "5.3.extxyz frame 0"
 
 
 @pytest.mark.parametrize("width", [0.02, 0.05, 0.1])

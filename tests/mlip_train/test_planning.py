@@ -142,7 +142,9 @@ def test_radial_functions_are_kept_unless_they_mean_something_else_now(
     parent = write_random(tmp_path / "parent.yaml", config_of(["Si"], functions_per_element=8))
     run = GenerationDirectory(tmp_path / "run")
     config = config_of(["Si"], **{"functions_per_element": 8} | changes)
-    start = lay_basis(config, run, SimpleNamespace(yaml=parent, generation=1, baseline=None))  # type: ignore[arg-type]
+    record = SimpleNamespace(elements=("Si",))
+    before = SimpleNamespace(yaml=parent, generation=1, record=record, baseline=None)
+    start = lay_basis(config, run, before)  # type: ignore[arg-type]
     old, new = (np.array(load_bbasis(path).funcspecs_blocks[0].radcoefficients) for path in (parent, run.basis))
     common = tuple(slice(size) for size in np.minimum(old.shape, new.shape))
     assert np.array_equal(old[common], new[common]) == is_kept

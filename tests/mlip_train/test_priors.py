@@ -28,8 +28,9 @@ from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium_nickel, checked
 from tests.mlip_train.lammps_program import run_lammps
 
-# Radii and parameters reach far, so that many pairs are inside and some in every part of the switch.
-ZBL_ONE = ZBLPotential(radii={"Si-Si": SwitchRadii(inner=1.5, outer=3.0)})
+# Radii and parameters reach far, so that many pairs are inside and some in every part of the switch. Some have so
+# many digits that none may be lost on the way to LAMMPS.
+ZBL_ONE = ZBLPotential(radii={"Si-Si": SwitchRadii(inner=1.512345678, outer=3.0)})
 ZBL_TWO = ZBLPotential(
     radii={
         "Al-Al": SwitchRadii(inner=1.5, outer=3.5),
@@ -37,7 +38,9 @@ ZBL_TWO = ZBLPotential(
         "Ni-Ni": SwitchRadii(inner=1.5, outer=3.5),
     }
 )
-LJ_ONE = LennardJonesPotential(r_cut=5.0, parameters={"Si-Si": LJParameters(epsilon=0.1, sigma=2.1)})
+LJ_ONE = LennardJonesPotential(
+    r_cut=4.987654321, parameters={"Si-Si": LJParameters(epsilon=0.1012345678, sigma=2.087654321)}
+)
 LJ_TWO = LennardJonesPotential(
     r_cut=4.5,
     parameters={
@@ -68,6 +71,10 @@ def cluster() -> Atoms:
     return atoms
 
 
+def collision() -> Atoms:
+    return Atoms("Si2", positions=[[0, 0, 0], [0, 0, 0.9]])
+
+
 def in_lammps(baseline: PairPotential, elements: list[str], atoms: Atoms) -> list[str]:
     """The commands of the include file, with a pair style that does nothing for the one LAMMPS has not."""
     text = lammps_include("potential_gen_01", elements, baseline, {})
@@ -79,8 +86,15 @@ def in_lammps(baseline: PairPotential, elements: list[str], atoms: Atoms) -> lis
 
 @pytest.mark.parametrize(
     ("potential", "make"),
-    [(ZBL_ONE, silicon), (LJ_ONE, silicon), (ZBL_TWO, sheared_alloy), (LJ_TWO, sheared_alloy), (ZBL_TWO, cluster)],
-    ids=["ZBL", "LJ", "ZBL of two elements", "LJ of two elements", "cluster"],
+    [
+        (ZBL_ONE, silicon),
+        (LJ_ONE, silicon),
+        (ZBL_TWO, sheared_alloy),
+        (LJ_TWO, sheared_alloy),
+        (ZBL_TWO, cluster),
+        (ZBL_ONE, collision),
+    ],
+    ids=["ZBL", "LJ", "ZBL of two elements", "LJ of two elements", "cluster", "below the switch"],
 )
 def test_lammps_computes_the_same_from_the_include_file(
     potential: PairPotential, make: Callable[[], Atoms]
@@ -115,6 +129,9 @@ def test_a_slab_and_atoms_in_a_line_are_computed_too() -> None:
     chain = Atoms("Si", cell=[0, 0, 2.2], pbc=[False, False, True])
     assert ZBL_ONE.compute(chain).energy == pytest.approx(pair[0])
     assert ZBL_ONE.compute(chain).stress is None
+    calculator = PairCalculator(ZBL_ONE)
+    calculator.calculate(chain)
+    assert "stress" not in calculator.results
 
 
 @pytest.mark.parametrize("pair", ["H-H", "Al-Ni", "Si-Si", "Au-Si"])
@@ -166,6 +183,11 @@ def test_stress_is_subtracted_where_there_is_one(structure_with_stress: Structur
     assert np.abs(taken.stress).max() > 1e-4
 
 
+def test_a_stress_that_is_not_one_of_a_bulk_is_left_out(structure_with_stress: Structure) -> None:
+    slab = replace(structure_with_stress, pbc=np.array([True, True, False]))
+    assert LJ_TWO.subtracted(slab).stress is None
+
+
 @pytest.fixture
 def structure_with_stress() -> Structure:
     (structure,) = checked(aluminium_nickel(1))
@@ -191,6 +213,7 @@ def test_a_pair_has_one_name() -> None:
     assert pairs_of(["Ni", "Al"]) == ["Al-Al", "Al-Ni", "Ni-Ni"]
 
 
-def test_radii_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ValidationError, match="inner 2 Å must be below outer 1 Å"):
-        SwitchRadii(inner=2.0, outer=1.0)
+@pytest.mark.parametrize("inner", [1.0, 2.0])
+def test_radii_in_the_wrong_order_are_refused(inner: float) -> None:
+    with pytest.raises(ValidationError, match=f"inner {inner:g} Å must be below outer 1 Å"):
+        SwitchRadii(inner=inner, outer=1.0)

@@ -8,7 +8,7 @@ from ase.data import covalent_radii
 from mlip_train.config import CampaignConfig
 from mlip_train.errors import ConfigError
 from mlip_train.priors import LennardJonesPotential, LJParameters, SwitchRadii, ZBLPotential
-from mlip_train.reference import SettledReference, baseline_of, contact_distance
+from mlip_train.reference import ZBL, SettledReference, baseline_of, contact_distance
 
 AL = {"epsilon": 0.1, "sigma": 2.5}
 NI = {"epsilon": 0.4, "sigma": 2.1}
@@ -72,6 +72,8 @@ def test_a_given_unlike_pair_is_not_mixed() -> None:
             {"kind": "zbl", "pairs": {"Al-Ni": {"inner": 1, "outer": 2}, "Ni-Al": {"inner": 1, "outer": 3}}},
             "Al-Ni is given twice",
         ),
+        ({"kind": "zbl", "pairs": 3}, "should be a valid dictionary"),
+        ({"kind": "zbl", "pairs": {False: {"inner": 1, "outer": 2}}}, "should be a valid string"),
     ],
 )
 def test_a_wrong_pair_is_named(reference: dict[str, Any], told: str) -> None:
@@ -90,6 +92,10 @@ def test_an_element_of_unknown_size_is_as_large_as_curium(pair: str) -> None:
 )
 def test_a_kind_alone_may_be_written(reference: str, meant: dict[str, Any]) -> None:
     assert parse(reference, ("Si",)) == parse(meant, ("Si",))
+
+
+def test_a_reference_may_be_an_object() -> None:
+    assert parse(ZBL(mode="core"), ("Si",)) == parse("zbl", ("Si",))
 
 
 @pytest.mark.parametrize("reference", [None, False, [], {"mode": "core"}, 3])

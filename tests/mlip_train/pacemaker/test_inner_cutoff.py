@@ -54,6 +54,7 @@ def test_ace_fades_out_below_the_switch_and_nothing_changes_above(fitted: Path, 
     inner, outer = RADII[pair].inner, RADII[pair].outer
     assert dimer(fitted, pair, inner - 0.1) != 0.0
     assert dimer(closed, pair, inner - 0.1) == 0.0
+    assert {block.inner_cutoff_type for block in load_bbasis(closed).funcspecs_blocks} == {"distance"}
     assert dimer(closed, pair, outer) == pytest.approx(dimer(fitted, pair, outer), abs=1e-12)
 
 
