@@ -106,6 +106,11 @@ class Campaign:
         return CampaignConfig.parse(load_yaml(text, str(self.config_file)), str(self.config_file))
 
     @property
+    def inbox(self) -> Path:
+        """Where DFT results are dropped."""
+        return self.root / "inbox"
+
+    @property
     def store(self) -> DatasetStore:
         """The dataset."""
         return DatasetStore(self.root / "dataset")

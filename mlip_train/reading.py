@@ -30,7 +30,7 @@ from ase.io.formats import (
 from mlip_train.errors import InputError
 from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame, columns_of
 
-__all__ = ["Batch", "find_files", "read_batch"]
+__all__ = ["Batch", "find_files", "plain", "read_batch"]
 
 # What a folder is searched for; a file that is named on the command line may be of any format.
 _RESULT_FORMATS = frozenset(
@@ -164,10 +164,10 @@ def _format_of(path: Path) -> str | None:
 
 def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | IsolatedAtom | Refusal]:
     if not path.is_file():
-        yield Refusal(source=_plain(path), frame=None, reason="it is not a regular file; give a file or a folder")
+        yield Refusal(source=plain(path), frame=None, reason="it is not a regular file; give a file or a folder")
         return
     if _is_pickle(path):
-        yield Refusal(source=_plain(path), frame=None, reason=_PICKLE_REFUSED)
+        yield Refusal(source=plain(path), frame=None, reason=_PICKLE_REFUSED)
         return
     try:
         frames = _frames_of(path)
@@ -175,20 +175,20 @@ def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | Isola
     # ASE's readers raise whatever their parsing ran into; none of it must stop the other files.
     except Exception as error:  # noqa: BLE001
         yield Refusal(
-            source=_plain(path),
+            source=plain(path),
             frame=None,
             reason=f"ASE cannot read it ({_in_short(error)}); check that it is whole and a DFT result",
         )
         return
     if not frames:
-        yield Refusal(source=_plain(path), frame=None, reason="it contains no structures; leave it out")
+        yield Refusal(source=plain(path), frame=None, reason="it contains no structures; leave it out")
     for frame, (atoms, done) in enumerate(zip(frames, converged, strict=True)):
         try:
-            yield check_frame(atoms, rules, _plain(path), frame, converged=_says_converged(atoms, done))
+            yield check_frame(atoms, rules, plain(path), frame, converged=_says_converged(atoms, done))
         # A frame can hold anything; what the checks did not foresee must not stop the others either.
         except Exception as error:  # noqa: BLE001
             yield Refusal(
-                source=_plain(path),
+                source=plain(path),
                 frame=frame,
                 reason=f"it cannot be checked ({_in_short(error)}); correct or remove it",
             )
@@ -202,9 +202,9 @@ def _frames_of(path: Path) -> list[Atoms]:
     return list(ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
 
 
-def _plain(path: Path) -> str:
-    """A path as text that any file can hold, whatever bytes are in its name."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def plain(text: str | Path) -> str:
+    """A path, or text with paths, that any file can hold, whatever bytes are in a name."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _in_short(error: Exception) -> str:
