@@ -97,7 +97,7 @@ def test_what_lies_outside_is_not_even_told_to_exist(root: Path, outside: Path, 
 def test_a_pattern_does_not_climb(root: Path, outside: Path) -> None:
     (root / "folder").mkdir()
     for pattern in ("*/../../outside/data.extxyz", "[f]older/../*", "**/../outside/*"):
-        with pytest.raises(InputError, match="write the pattern without '..'"):
+        with pytest.raises(InputError, match="write the pattern without"):
             find_files([root / pattern])
 
 
