@@ -20,11 +20,14 @@ _PATIENCE = 60.0  # seconds for the runs to stop their engine and tell the serve
 
 
 def run_worker(arguments: Sequence[str]) -> int:
-    """Run `prefect worker start` until it ends or this process is told to; return its exit code."""
+    """Run `prefect worker start` until it ends or this process is told to; return its exit code, 0 when told."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", *arguments]
     worker: subprocess.Popen[bytes] | None = None
+    told = False
 
     def end(*_: int | FrameType | None) -> None:
+        nonlocal told
+        told = True
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         if worker is None:
@@ -36,7 +39,8 @@ def run_worker(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     worker = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it through `end` only
-    return worker.wait()
+    code = worker.wait()
+    return 0 if told else code
 
 
 def _end_runs(worker: int) -> None:
