@@ -130,6 +130,8 @@ class LocalServer:
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_API_HOST": _HOST,
             "PREFECT_SERVER_API_PORT": str(port),
+            # Prefect's default lets a page of any origin, open in a browser here, start runs.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{_HOST}:{port},http://localhost:{port}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
