@@ -26,6 +26,7 @@ from typing import Final
 
 import filelock
 
+from mlip_train.campaigns_root import resolve_inside
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
 from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, CorruptFileError
@@ -49,12 +50,14 @@ class Campaign:
     ------
     CampaignNotFoundError
         When the directory holds no campaign.yaml.
+    InputError
+        When it lies outside of MLIP_CAMPAIGNS_ROOT.
     """
 
     CONFIG: Final = "campaign.yaml"
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = resolve_inside(root)
         if not self.config_file.is_file():
             raise CampaignNotFoundError(
                 f"{self.root} is not a campaign (no {self.CONFIG}); make one with: "
@@ -71,8 +74,10 @@ class Campaign:
             When there is a campaign already, or something else that is not an empty directory.
         ConfigError
             When the text is not a valid configuration; nothing is written then.
+        InputError
+            When it would lie outside of MLIP_CAMPAIGNS_ROOT.
         """
-        root = Path(root).expanduser().resolve()
+        root = resolve_inside(root)
         CampaignConfig.parse(load_yaml(campaign_yaml, cls.CONFIG), cls.CONFIG)
         if (root / cls.CONFIG).exists():
             raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")

@@ -277,12 +277,15 @@ class Engine(FrozenModel):
     )
     max_hours: float = Field(12.0, gt=0, description="Wall-time limit of one training in hours.")
 
-    @field_validator("environment")
+    @field_validator("environment", mode="before")
     @classmethod
-    def _names_are_plain(cls, environment: dict[str, str]) -> dict[str, str]:
-        for name, value in environment.items():
-            if not name.isidentifier() or "\0" in value:
-                raise ValueError(f"{name!r}: {value!r} is not an environment variable and its value")
+    def _variables_can_be_passed(cls, environment: Any) -> Any:
+        """Told without the values, which may be secrets."""
+        for name, value in environment.items() if isinstance(environment, dict) else ():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+            if not isinstance(value, str) or "\0" in value:
+                raise ValueError(f"the value of {name} must be text; put it in quotes")
         return environment
 
     @field_validator("command")

@@ -27,6 +27,7 @@ from ase.io.formats import (
     open_with_compression,
 )
 
+from mlip_train.campaigns_root import refuse_escape, resolve_inside
 from mlip_train.errors import InputError
 from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame, columns_of
 
@@ -89,7 +90,8 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
     Raises
     ------
     InputError
-        When a source names nothing that exists, or nothing in a folder looks like a DFT result.
+        When a source names nothing that exists, nothing in a folder looks like a DFT result, or
+        something leaves MLIP_CAMPAIGNS_ROOT.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -107,6 +109,7 @@ def _matches(source: str | Path) -> list[Path]:
     if not str(source):
         raise InputError(f"an empty name was given (an unset variable?). {_WHAT_TO_GIVE}")
     path = Path(source).expanduser()
+    refuse_escape(path)
     if path.is_dir():
         matches, otherwise = _results_in(path), "contains no file that looks like DFT results"
     elif path.exists():
@@ -117,7 +120,7 @@ def _matches(source: str | Path) -> list[Path]:
         otherwise = "matches no file" if glob.has_magic(str(path)) else "does not exist"
     if not matches:
         raise InputError(f"{source} {otherwise}. {_WHAT_TO_GIVE}")
-    return [match.resolve() for match in matches]
+    return [resolve_inside(match) for match in matches]
 
 
 def _results_in(folder: Path) -> list[Path]:
@@ -137,7 +140,7 @@ def _files_below(folder: Path) -> list[Path]:
     """Files that are not hidden, nor in hidden folders; through links to folders too, each folder once."""
     files, seen = [], set()
     for above, folders, names in os.walk(folder, followlinks=True):
-        where = Path(above).resolve()
+        where = resolve_inside(above)
         if where in seen:
             folders.clear()  # a link that leads back
             continue

@@ -140,14 +140,14 @@ def test_a_training_in_the_pool_of_its_own_run_does_not_wait_for_itself(
 def test_a_run_that_is_cancelled_leaves_no_engine_and_can_be_repeated(
     service: str, make_campaign: MakeCampaign, write_batch: WriteBatch, placement: Any
 ) -> None:
-    campaign = make_campaign(placement=placement, environment={"STANDIN_SECONDS": "1.5"})
+    campaign = make_campaign(placement=placement, environment={"STANDIN_SECONDS": "6"})
     data = [str(write_batch(0, 6))]
     run = ask_for("train-generation/cpu", campaign=str(campaign.root), data=data)
     assert wait_for(lambda: engines_of(campaign), PATIENCE)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run.id, Cancelling())
     assert ended(run.id).state_name == "Cancelled"
-    assert all(ended(training.id).state_name == "Cancelled" for training in trainings_of(run.id))
+    assert {ended(training.id).state_name for training in trainings_of(run.id)} == {"Cancelled"}
     assert wait_for(lambda: not engines_of(campaign), 30)
     assert Potential.current(campaign) is None
 
