@@ -159,7 +159,7 @@ def write(path: Path, frames: list[Atoms]) -> Path:
 
 
 def main(campaign: Path, oracle: str = "emt", generations: int = 3) -> None:
-    """Learn copper actively in CAMPAIGN, which is made if there is none; oracle: emt, tblite or module:function."""
+    """Learn copper actively in CAMPAIGN. The oracle is emt, tblite, or a module:function (ASE calculator)."""
     with prefect_api():  # the configured server, or the local one
         done = oracle_loop(campaign, oracle, generations)
     print("\npotential          new structures   largest gamma   runs stopped", file=sys.stderr)
