@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 
 def _start(pool: str, *options: str) -> subprocess.Popen[bytes]:
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", f"{pool}-here"]
+    worker = [sys.executable, "-m", "deployments.worker", pool, "--name", f"{pool}-here"]
     # a session of its own: Ctrl-C reaches this process alone, which ends the workers one by one
     return subprocess.Popen([*worker, *options], stdin=subprocess.DEVNULL, start_new_session=True)
 
