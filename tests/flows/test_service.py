@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.events import emit_event
 from prefect.states import Cancelling
 
 from deployments.deploy import deploy
@@ -25,6 +29,7 @@ from tests.flows.test_sudden_death import engines_of, wait_for
 
 MakeCampaign = Callable[..., Campaign]
 WriteBatch = Callable[[int, int], Path]
+WriteFrames = Callable[[Path, int, int], Path]
 
 ELSEWHERE = {"deployment": "train-potential/gpu"}
 PATIENCE = 180.0  # seconds
@@ -112,6 +117,46 @@ def test_a_training_elsewhere_gives_the_same_bundle(
     (training,) = trainings_of(run.id)
     assert training.work_pool_name == "gpu-pool"
     assert bundle(here) == bundle(there)
+
+
+def test_an_event_starts_a_generation(
+    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+) -> None:
+    campaign = make_campaign()
+    write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
+    emit_event(
+        "mlip-train.dft-results.landed",
+        resource={"prefect.resource.id": f"mlip-train.campaign.{campaign.name}"},
+        payload={"campaign": str(campaign.root), "min_new_structures": 6},
+    )
+    assert wait_for(lambda: (campaign.root / "inbox" / "done" / "gen_01" / "results.extxyz").exists(), PATIENCE)
+    assert Potential.current(campaign) is not None
+
+
+def test_a_schedule_starts_a_generation(
+    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+) -> None:
+    campaign = make_campaign()
+    write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
+    with get_client(sync_client=True) as client:
+        watch = client.read_deployment_by_name("watch-inbox/cpu")
+        every = DeploymentScheduleCreate(
+            schedule=IntervalSchedule(interval=timedelta(seconds=30)),
+            active=True,
+            slug=None,
+            parameters={"campaign": str(campaign.root), "settle_seconds": 0},
+        )
+        response = client._client.post(
+            f"/deployments/{watch.id}/schedules", json=[every.model_dump(mode="json", exclude_unset=True)]
+        )
+        response.raise_for_status()
+        try:
+            landed = campaign.root / "inbox" / "done" / "gen_01" / "results.extxyz"
+            assert wait_for(landed.exists, PATIENCE)
+        finally:
+            (made,) = response.json()
+            client.delete_deployment_schedule(watch.id, made["id"])
+    assert Potential.current(campaign) is not None
 
 
 def test_a_training_that_fails_elsewhere_fails_here_with_its_reason(
