@@ -2,13 +2,15 @@ PYTHON ?= python3
 EXTRA ?= cpu
 BIN := .venv/bin
 
-.PHONY: help install demo test check serve stop
+.PHONY: help install demo test check serve deploy work stop
 
 help:
 	@echo "make demo    install, then train two generations on real silicon DFT data"
 	@echo "make test    install, then run all tests"
 	@echo "make check   install, then ruff, mypy and the import contract"
 	@echo "make serve   start the local Prefect server and show where its pages are"
+	@echo "make deploy  register work pools, deployments and automations with the server"
+	@echo "make work    run one CPU and one GPU worker on this machine, until Ctrl-C"
 	@echo "make stop    end the local Prefect server"
 	@echo "EXTRA=gpu    with any of them: install TensorFlow with CUDA instead of the CPU build"
 
@@ -42,6 +44,12 @@ check: install
 
 serve: install
 	@$(BIN)/python -m deployments.local_server start
+
+deploy: install
+	@$(BIN)/python -m deployments.deploy
+
+work: install
+	@$(BIN)/python -m deployments.work
 
 stop: install
 	@$(BIN)/python -m deployments.local_server stop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -12,15 +11,11 @@ from packaging.requirements import Requirement
 from prefect.settings import get_current_settings
 
 from deployments.local_server import LocalServer, configured_server_problem
-from mlip_train.errors import EngineNotFoundError
+from mlip_train.errors import EngineError, EngineNotFoundError
 from mlip_train.pacemaker.command import find_engine
+from mlip_train.pacemaker.devices import visible_devices
 
 __all__ = ["Finding", "examine"]
-
-_ASK_TENSORFLOW = (
-    "import tensorflow as tf; gpus = tf.config.list_physical_devices('GPU'); "
-    "print(tf.__version__, 'with', ', '.join(gpu.name for gpu in gpus) or 'no GPU (trains on the CPU)')"
-)
 
 
 @dataclass(frozen=True)
@@ -70,9 +65,11 @@ def _engine() -> Finding:
 
 
 def _tensorflow() -> Finding:
-    # In a process of its own: importing TensorFlow takes long and prints much.
-    remedy = "run: make install, or with a GPU: make EXTRA=gpu install"
-    return _ask("TensorFlow", [sys.executable, "-c", _ASK_TENSORFLOW], remedy)
+    try:
+        return Finding("TensorFlow", str(visible_devices()), good=True)
+    except EngineError as error:
+        remedy = "run: make install, or with a GPU: make EXTRA=gpu install"
+        return Finding("TensorFlow", str(error), good=False, remedy=remedy)
 
 
 def _ask(what: str, command: list[str], remedy: str) -> Finding:

@@ -14,6 +14,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 import httpx
@@ -25,6 +26,9 @@ from pydantic import ValidationError
 from mlip_train.errors import InputError
 from mlip_train.files import write_atomically
 from mlip_train.model import FrozenModel
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 __all__ = ["LocalServer", "configured_server_problem", "prefect_api"]
 
@@ -126,10 +130,15 @@ class LocalServer:
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_API_HOST": _HOST,
             "PREFECT_SERVER_API_PORT": str(port),
+            # Prefect's default lets a page of any origin, open in a browser here, start runs.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{_HOST}:{port},http://localhost:{port}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
         }
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+        kept = "PREFECT_SERVER_API_AUTH_STRING"  # whoever sets a password does not mean an open server
+        environment = {
+            key: value for key, value in os.environ.items() if key == kept or not key.startswith("PREFECT_")
+        }
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start"],
@@ -200,15 +209,12 @@ def prefect_api() -> Iterator[None]:
     Raises
     ------
     InputError
-        When a server is configured (PREFECT_API_URL) but does not answer.
+        When a server is configured (PREFECT_API_URL) but does not answer, or asks for another password.
     """
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-    if get_current_settings().api.url is None:
-        url = LocalServer().start()
-        with temporary_settings({PREFECT_API_URL: f"{url}/api"}):
-            yield
-    else:
+    url = get_current_settings().api.url or f"{LocalServer().start()}/api"
+    with temporary_settings({PREFECT_API_URL: url}):
         problem = configured_server_problem()
         if problem is not None:
             raise InputError(problem)
@@ -222,12 +228,25 @@ def configured_server_problem() -> str | None:
 
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
-    if error is None:
-        return None
+        if error is None:  # which is told to everybody
+            return _password_problem(client)
     return (
         f"PREFECT_API_URL is {get_current_settings().api.url}, but nothing answers there ({error}); start that "
         "server, or unset PREFECT_API_URL to use a local one"
     )
+
+
+def _password_problem(client: SyncPrefectClient) -> str | None:
+    try:
+        client.api_version()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.UNAUTHORIZED:
+            raise
+        return (
+            f"the server at {client.api_url} asks for another password; set PREFECT_API_AUTH_STRING to the "
+            "user:password that it was started with (its PREFECT_SERVER_API_AUTH_STRING)"
+        )
+    return None
 
 
 def main() -> None:

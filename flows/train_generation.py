@@ -13,6 +13,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed, State
 from prefect.utilities.urls import url_for
 
+from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
 from mlip_train.model import FrozenModel
@@ -26,7 +27,6 @@ from tasks.publish import publish
 from tasks.render import render
 from tasks.select import select
 from tasks.start import start
-from tasks.train import train
 
 __all__ = ["GenerationResult", "train_generation"]
 
@@ -49,28 +49,23 @@ def _run_name() -> str:
     return Path(flow_run.parameters["campaign"]).name
 
 
+# Prefect's form explains parameters that are described in this style only
 @flow(name="train-generation", flow_run_name=_run_name)
 def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
-    Parameters
-    ----------
-    campaign
-        Directory of the campaign (made by `mlip-train init`).
-    data
-        Files that ASE can read, folders of them, or glob patterns.
+    The run ends in state Completed with the new potential, or Skipped when everything was known already.
 
-    Returns
-    -------
-    GenerationResult
-        In state `Completed` with the new potential, or `Skipped` when everything was known already.
+    Args:
+        campaign: Directory of the campaign (made by `mlip-train init`).
+        data: DFT results: files that ASE can read, folders of them, or glob patterns.
     """
     logger = get_run_logger()
     logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id))
     if get_current_settings().api.url is None:
         logger.warning(_TEMPORARY_SERVER)
     here = Campaign(campaign)
-    with here.hold():
+    with here.hold(on_wait=_tell_of_waiting):
         batch = accumulate(here.root, [str(source) for source in data])
         if batch.generation is None:
             return _skipped(here, batch)
@@ -78,12 +73,16 @@ def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult
         selection = select(here.root, batch.generation)
         plan = start(here.root, batch.generation, selection)
         render(plan)
-        fit = train(plan)
+        fit = train_where_placed(plan)
         deployment = deploy(plan)
         evaluation = evaluate(plan)
         grade(plan)
         potential = publish(plan, fit, deployment, evaluation)
     return _published(potential, batch)
+
+
+def _tell_of_waiting(busy: str) -> None:
+    get_run_logger().info("%s; waiting for it to end", busy)
 
 
 def _published(potential: Potential, batch: Accumulation) -> State[GenerationResult]:

@@ -10,14 +10,14 @@ import numpy as np
 from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
-from mlip_train.errors import ConfigError, NoUsableStructuresError
+from mlip_train.errors import ConfigError, InputError, NoUsableStructuresError
 from mlip_train.model import FrozenModel
 from mlip_train.potential import Potential
-from mlip_train.reading import read_batch
+from mlip_train.reading import Batch, plain, read_batch
 from mlip_train.reference_energies import pin_reference_energies, refuse_changed_energies
 from mlip_train.structures import Refusal, nearest_neighbour_distances
 
-__all__ = ["Accumulation", "accumulate", "list_refusals"]
+__all__ = ["Accumulation", "Preview", "accumulate", "list_refusals", "preview"]
 
 _SHOWN = 8
 
@@ -43,6 +43,13 @@ class Accumulation(FrozenModel):
             f"{self.n_new} new structures, {self.n_duplicates} known already, {self.n_refused} refused; "
             f"the dataset holds {self.n_train} for training and {self.n_test} for testing"
         )
+
+
+class Preview(FrozenModel):
+    """What files would bring, before they are taken."""
+
+    brings: Accumulation
+    unreadable: dict[Path, str]  # files and folders out of which nothing can be read, and why
 
 
 def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulation:
@@ -78,6 +85,41 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
     splits = store.splits_for(sorted_out.new, config.test.fraction, stratified=config.test.stratify_by is not None)
     shard = store.append(sorted_out.new, splits, campaign.next_generation(), energies, config.basis.cutoff)
     return _summary(store, shard.generation, len(sorted_out.new), sorted_out.n_duplicates, refusals)
+
+
+def preview(campaign: Campaign, sources: Iterable[Path]) -> Preview:
+    """Count what is new in some files and folders; nothing is stored or put into quarantine.
+
+    Other than in a batch that is accumulated, what cannot be read is told apart and stops nothing.
+
+    Raises
+    ------
+    ConfigError
+        When the campaign's configuration is not valid.
+    """
+    rules, store = campaign.frame_rules(), campaign.store
+    readable, unreadable = Batch(), {}
+    for source in sources:
+        try:
+            batch = read_batch([source], rules)
+        except InputError as error:
+            unreadable[source] = plain(str(error))
+            continue
+        if _is_unreadable(batch):
+            unreadable[source] = "nothing in it can be read:\n" + list_refusals(batch.refusals)
+            continue
+        readable.structures += batch.structures
+        readable.refusals += batch.refusals
+    sorted_out = store.sort_out(readable.structures)
+    refusals = [*readable.refusals, *sorted_out.contradictions]
+    brings = _summary(store, None, len(sorted_out.new), sorted_out.n_duplicates, refusals)
+    return Preview(brings=brings, unreadable=unreadable)
+
+
+def _is_unreadable(batch: Batch) -> bool:
+    """Whether not one frame was found; frames that the gate refuses are of a file that can be read."""
+    found = batch.structures or batch.isolated_atoms
+    return not found and all(refusal.frame is None for refusal in batch.refusals)
 
 
 def list_refusals(refusals: Sequence[Refusal]) -> str:

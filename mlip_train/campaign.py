@@ -20,12 +20,13 @@ import re
 import shlex
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import filelock
 
+from mlip_train.campaigns_root import resolve_inside
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
 from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, CorruptFileError
@@ -49,12 +50,14 @@ class Campaign:
     ------
     CampaignNotFoundError
         When the directory holds no campaign.yaml.
+    InputError
+        When it lies outside of MLIP_CAMPAIGNS_ROOT.
     """
 
     CONFIG: Final = "campaign.yaml"
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
+        self.root = resolve_inside(root)
         if not self.config_file.is_file():
             raise CampaignNotFoundError(
                 f"{self.root} is not a campaign (no {self.CONFIG}); make one with: "
@@ -71,8 +74,10 @@ class Campaign:
             When there is a campaign already, or something else that is not an empty directory.
         ConfigError
             When the text is not a valid configuration; nothing is written then.
+        InputError
+            When it would lie outside of MLIP_CAMPAIGNS_ROOT.
         """
-        root = Path(root).expanduser().resolve()
+        root = resolve_inside(root)
         CampaignConfig.parse(load_yaml(campaign_yaml, cls.CONFIG), cls.CONFIG)
         if (root / cls.CONFIG).exists():
             raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")
@@ -104,6 +109,11 @@ class Campaign:
         """
         text = self.config_file.read_text(errors="replace")
         return CampaignConfig.parse(load_yaml(text, str(self.config_file)), str(self.config_file))
+
+    @property
+    def inbox(self) -> Path:
+        """Where DFT results are dropped."""
+        return self.root / "inbox"
 
     @property
     def store(self) -> DatasetStore:
@@ -224,25 +234,31 @@ class Campaign:
         )
 
     @contextlib.contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
         """Keep every other run out, and clean up after one that crashed.
 
         The operating system frees the lock when its holder dies.
 
+        Parameters
+        ----------
+        on_wait : callable, optional
+            Told who holds the campaign before it is waited for; without it nothing waits.
+
         Raises
         ------
         CampaignBusyError
-            When another process holds the campaign.
+            When another process holds the campaign, and it is not to be waited for.
         """
         holder = self.root / ".lock.json"
-        lock = filelock.FileLock(self.root / ".lock", timeout=_LOCK_PATIENCE)
+        lock = filelock.FileLock(self.root / ".lock")
         try:
-            lock.acquire()
+            lock.acquire(timeout=_LOCK_PATIENCE)
         except filelock.Timeout as error:
-            raise CampaignBusyError(
-                f"another run is working on {self.root} ({_told_by(holder)}); wait for it to end, "
-                "then run this again"
-            ) from error
+            busy = f"another run is working on {self.root} ({_told_by(holder)})"
+            if on_wait is None:
+                raise CampaignBusyError(f"{busy}; wait for it to end, then run this again") from error
+            on_wait(busy)
+            lock.acquire(timeout=-1)
         try:
             write_atomically(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}) + "\n")
             self._recover()

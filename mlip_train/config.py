@@ -243,6 +243,22 @@ class Checks(FrozenModel):
     max_force: float = Field(100.0, gt=0, description="A force on an atom above this (eV/Å) is refused.")
 
 
+class Deployment(FrozenModel):
+    """A Prefect deployment that trains, usually in a work pool of GPU machines."""
+
+    deployment: str = Field(pattern=r"^[^/]+/[^/]+$", description="For example train-potential/gpu.")
+
+
+class Gpu(FrozenModel):
+    """The GPU that the engine is to use. Not run on a GPU yet."""
+
+    index: int | None = Field(
+        None, ge=0, description="Which one, as nvidia-smi counts; null: the one that the worker was given."
+    )
+    memory: int | None = Field(None, gt=0, description="Limit in MB; null: all of it.")
+    required: bool = Field(True, description="Fail at once when TensorFlow sees no GPU.")
+
+
 class Engine(FrozenModel):
     """Where and how Pacemaker runs."""
 
@@ -250,18 +266,26 @@ class Engine(FrozenModel):
         ("pacemaker",), min_length=1,
         description="The engine's command and leading arguments, for example [srun, pacemaker].",
     )  # fmt: skip
-    placement: Literal["here"] = Field("here", description="here: as a child process of the flow.")
+    placement: Literal["here"] | Deployment = Field(
+        "here",
+        description="here: as a child process of the flow; or {deployment: train-potential/gpu}: where that "
+        "deployment's workers are, on the same file system.",
+    )
+    gpu: Gpu | None = Field(None, description="null: TensorFlow takes what it sees.")
     environment: dict[str, str] = Field(
         {}, description="Environment variables for the engine, for example {OMP_NUM_THREADS: '4'}."
     )
     max_hours: float = Field(12.0, gt=0, description="Wall-time limit of one training in hours.")
 
-    @field_validator("environment")
+    @field_validator("environment", mode="before")
     @classmethod
-    def _names_are_plain(cls, environment: dict[str, str]) -> dict[str, str]:
-        for name, value in environment.items():
-            if not name.isidentifier() or "\0" in value:
-                raise ValueError(f"{name!r}: {value!r} is not an environment variable and its value")
+    def _variables_can_be_passed(cls, environment: Any) -> Any:
+        """Told without the values, which may be secrets."""
+        for name, value in environment.items() if isinstance(environment, dict) else ():
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ValueError(f"{name!r} is not the name of an environment variable")
+            if not isinstance(value, str) or "\0" in value:
+                raise ValueError(f"the value of {name} must be text; put it in quotes")
         return environment
 
     @field_validator("command")

@@ -139,6 +139,14 @@ class DatasetStore:
         """Generations that brought structures, in order."""
         return [shard.generation for shard in self.manifest.shards]
 
+    def sources(self) -> dict[str, int]:
+        """Every file that structures were taken from, with the newest generation that took some."""
+        return {
+            source: shard.generation
+            for shard in self.manifest.shards
+            for source in pq.read_table(self.directory / shard.file, columns=["source"])["source"].to_pylist()
+        }
+
     def count(self, split: Split) -> int:
         """Number of stored structures of a split."""
         return sum(shard.structures.get(split, 0) for shard in self.manifest.shards)

@@ -12,6 +12,7 @@
     ├── RejectedPotentialError        exit 4: trained, but not fit to be published
     └── EngineError                   exit 3: the dataset is kept, the generation can be run again
         ├── EngineNotFoundError       the pacemaker command is not there
+        ├── NoGpuError                a GPU was asked for, and there is none
         ├── TrainingFailedError       the fit ended without a potential worth having
         ├── TrainingInterruptedError  the fit was stopped before its end; it can be resumed
         └── InconsistentPotentialError  the exported file is not what was trained
@@ -33,6 +34,7 @@ __all__ = [
     "InconsistentPotentialError",
     "InputError",
     "MlipTrainError",
+    "NoGpuError",
     "NoUsableStructuresError",
     "RejectedPotentialError",
     "TrainingFailedError",
@@ -86,6 +88,10 @@ class EngineError(MlipTrainError):
 
 class EngineNotFoundError(EngineError):
     """The engine's command cannot be found."""
+
+
+class NoGpuError(EngineError):
+    """A GPU was asked for, and there is none."""
 
 
 class TrainingFailedError(EngineError):

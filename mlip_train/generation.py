@@ -15,10 +15,12 @@ from mlip_train.errors import TrainingFailedError
 from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
 from mlip_train.files import copy_atomically, hash_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.pacemaker.devices import devices_told
 from mlip_train.pacemaker.interim import discard_interim
 from mlip_train.pacemaker.linear_start import write_linear_metrics, write_predictions
 from mlip_train.pacemaker.metrics import place_on, read_metrics
 from mlip_train.pacemaker.outcome import collect_outcome, engine_versions, reason_it_stopped
+from mlip_train.pacemaker.timings import read_timings
 from mlip_train.planning import FitPlan, FitRecord
 from mlip_train.potential import Lineage, Potential, PotentialRecord, TrainingHistory
 from mlip_train.selection import chosen_structures
@@ -54,6 +56,8 @@ def finish_fit(plan: FitPlan, return_code: int, seconds: float) -> FitRecord:
         seconds=seconds,
         return_code=return_code,
         engine=engine_versions(run.fitted_potential),
+        devices=devices_told(run.log),
+        timings=read_timings(run.log, seconds),
     )
     write_atomically(run.fit_record, record.model_dump_json(indent=2) + "\n")
     discard_interim(run)
@@ -218,5 +222,6 @@ def record_of(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation:
         ),
         history=history_of(plan.run, fit.start.resumed_after),
         errors=evaluation,
-        seconds={"engine": fit.seconds},
+        seconds={"engine": fit.seconds, **(fit.timings.model_dump() if fit.timings else {})},
+        devices=fit.devices,
     )

@@ -25,6 +25,11 @@ class GenerationDirectory:
         return self.root / "train.pckl.gzip"
 
     @property
+    def training_lock(self) -> Path:
+        """Held by whoever trains this generation, on whatever machine."""
+        return self.root / ".training.lock"
+
+    @property
     def test_data(self) -> Path:
         """The fixed test set, in the engine's format."""
         return self.root / "test.pckl.gzip"

@@ -14,7 +14,8 @@ __all__ = ["FrozenModel", "explain", "nearest_key"]
 class FrozenModel(BaseModel):
     """Immutable model that refuses unknown keys and says which known key was probably meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Inputs are hidden in what pydantic prints, which ends in the logs of a flow run; `explain` shows single ones.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

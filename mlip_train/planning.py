@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import Manifest
-from mlip_train.errors import EngineError
+from mlip_train.errors import EngineError, InputError
 from mlip_train.evaluation import Errors
 from mlip_train.files import hash_of, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
@@ -23,6 +23,7 @@ from mlip_train.pacemaker.curvature import MOST_COEFFICIENTS, with_curvature
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
 from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
 from mlip_train.pacemaker.linear_start import LinearSolution
+from mlip_train.pacemaker.timings import Timings
 from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.potential import Potential, Start
 from mlip_train.priors import PairPotential
@@ -31,7 +32,7 @@ from mlip_train.selection import Selection, chosen_ids, chosen_structures
 from mlip_train.starting import errors_of_start, lay_basis, make_start
 from mlip_train.structures import Structure
 
-__all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "write_fit"]
+__all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "read_plan", "write_fit"]
 
 _UNINFORMED: Final = (
     "The optimiser begins without the curvature of the linear start, which takes BFGS on all coefficients and at "
@@ -92,6 +93,8 @@ class FitRecord(FrozenModel):
     seconds: float  # of the engine in the last attempt, from start to exit
     return_code: int
     engine: dict[str, str]
+    devices: str | None = None  # that TensorFlow computed on
+    timings: Timings | None = None  # of the last attempt
 
 
 def plan_fit(
@@ -134,6 +137,24 @@ def plan_fit(
     elif (earlier := _earlier_plan(run, identity)) is not None:
         plan = _as_begun(plan, earlier)
     write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
+    return plan
+
+
+def read_plan(campaign: Campaign, generation: int, identity: str) -> FitPlan:
+    """The plan of a generation, as another process wrote it.
+
+    Raises
+    ------
+    InputError
+        When there is none, or a newer one has taken its place.
+    """
+    run = campaign.generation(generation)
+    plan = _earlier_plan(run, identity)
+    if plan is None:
+        raise InputError(
+            f"{run.plan} is not the plan of the fit that was asked for; start the generation again with "
+            f"train-generation, which writes a new one"
+        )
     return plan
 
 

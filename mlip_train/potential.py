@@ -87,7 +87,8 @@ class PotentialRecord(FrozenModel):
     convergence: str = "not recorded"  # why the fit ended
     history: TrainingHistory
     errors: Evaluation
-    seconds: dict[str, float]
+    seconds: dict[str, float]  # of the engine in the fit's last attempt, and where they went
+    devices: str | None = None  # that TensorFlow computed on
 
 
 class Potential(FrozenModel):

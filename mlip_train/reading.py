@@ -27,10 +27,11 @@ from ase.io.formats import (
     open_with_compression,
 )
 
+from mlip_train.campaigns_root import refuse_escape, resolve_inside
 from mlip_train.errors import InputError
 from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame, columns_of
 
-__all__ = ["Batch", "find_files", "read_batch"]
+__all__ = ["Batch", "find_files", "plain", "read_batch"]
 
 # What a folder is searched for; a file that is named on the command line may be of any format.
 _RESULT_FORMATS = frozenset(
@@ -89,7 +90,8 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
     Raises
     ------
     InputError
-        When a source names nothing that exists, or nothing in a folder looks like a DFT result.
+        When a source names nothing that exists, nothing in a folder looks like a DFT result, or
+        something leaves MLIP_CAMPAIGNS_ROOT.
     """
     found: dict[Path, None] = {}
     for source in sources:
@@ -107,6 +109,7 @@ def _matches(source: str | Path) -> list[Path]:
     if not str(source):
         raise InputError(f"an empty name was given (an unset variable?). {_WHAT_TO_GIVE}")
     path = Path(source).expanduser()
+    refuse_escape(path)
     if path.is_dir():
         matches, otherwise = _results_in(path), "contains no file that looks like DFT results"
     elif path.exists():
@@ -117,7 +120,7 @@ def _matches(source: str | Path) -> list[Path]:
         otherwise = "matches no file" if glob.has_magic(str(path)) else "does not exist"
     if not matches:
         raise InputError(f"{source} {otherwise}. {_WHAT_TO_GIVE}")
-    return [match.resolve() for match in matches]
+    return [resolve_inside(match) for match in matches]
 
 
 def _results_in(folder: Path) -> list[Path]:
@@ -137,7 +140,7 @@ def _files_below(folder: Path) -> list[Path]:
     """Files that are not hidden, nor in hidden folders; through links to folders too, each folder once."""
     files, seen = [], set()
     for above, folders, names in os.walk(folder, followlinks=True):
-        where = Path(above).resolve()
+        where = resolve_inside(above)
         if where in seen:
             folders.clear()  # a link that leads back
             continue
@@ -164,10 +167,10 @@ def _format_of(path: Path) -> str | None:
 
 def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | IsolatedAtom | Refusal]:
     if not path.is_file():
-        yield Refusal(source=_plain(path), frame=None, reason="it is not a regular file; give a file or a folder")
+        yield Refusal(source=plain(path), frame=None, reason="it is not a regular file; give a file or a folder")
         return
     if _is_pickle(path):
-        yield Refusal(source=_plain(path), frame=None, reason=_PICKLE_REFUSED)
+        yield Refusal(source=plain(path), frame=None, reason=_PICKLE_REFUSED)
         return
     try:
         frames = _frames_of(path)
@@ -175,20 +178,20 @@ def _checked_frames(path: Path, rules: FrameRules) -> Iterator[Structure | Isola
     # ASE's readers raise whatever their parsing ran into; none of it must stop the other files.
     except Exception as error:  # noqa: BLE001
         yield Refusal(
-            source=_plain(path),
+            source=plain(path),
             frame=None,
             reason=f"ASE cannot read it ({_in_short(error)}); check that it is whole and a DFT result",
         )
         return
     if not frames:
-        yield Refusal(source=_plain(path), frame=None, reason="it contains no structures; leave it out")
+        yield Refusal(source=plain(path), frame=None, reason="it contains no structures; leave it out")
     for frame, (atoms, done) in enumerate(zip(frames, converged, strict=True)):
         try:
-            yield check_frame(atoms, rules, _plain(path), frame, converged=_says_converged(atoms, done))
+            yield check_frame(atoms, rules, plain(path), frame, converged=_says_converged(atoms, done))
         # A frame can hold anything; what the checks did not foresee must not stop the others either.
         except Exception as error:  # noqa: BLE001
             yield Refusal(
-                source=_plain(path),
+                source=plain(path),
                 frame=frame,
                 reason=f"it cannot be checked ({_in_short(error)}); correct or remove it",
             )
@@ -202,9 +205,9 @@ def _frames_of(path: Path) -> list[Atoms]:
     return list(ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
 
 
-def _plain(path: Path) -> str:
-    """A path as text that any file can hold, whatever bytes are in its name."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+def plain(text: str | Path) -> str:
+    """A path, or text with paths, that any file can hold, whatever bytes are in a name."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def _in_short(error: Exception) -> str:

@@ -10,6 +10,7 @@ import ase.io
 import platformdirs
 from ase import Atoms
 
+from mlip_train.campaigns_root import campaigns_root
 from mlip_train.errors import InputError
 from mlip_train.files import atomic_path, sha256_of
 
@@ -19,8 +20,9 @@ __all__ = ["stage_dft_results"]
 def stage_dft_results(atoms: Iterable[Atoms]) -> Path:
     """Write Atoms with their results to a file that a flow can be given.
 
-    The file lies in the user's cache directory under the hash of its content, so staging the same
-    results twice gives the same path. ASE's trajectory format keeps every digit.
+    The file lies under the hash of its content, so staging the same results twice gives the same path:
+    in the user's cache directory, or below MLIP_CAMPAIGNS_ROOT, where the flow may read it and other
+    machines see it. ASE's trajectory format keeps every digit.
 
     Raises
     ------
@@ -30,7 +32,8 @@ def stage_dft_results(atoms: Iterable[Atoms]) -> Path:
     frames = list(atoms)
     if not frames or not all(isinstance(frame, Atoms) for frame in frames):
         raise InputError("stage_dft_results needs a list of ase.Atoms with energies and forces attached")
-    folder = Path(platformdirs.user_cache_dir("mlip_train")) / "staged"
+    root = campaigns_root()
+    folder = root / ".staged" if root else Path(platformdirs.user_cache_dir("mlip_train")) / "staged"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         written = Path(scratch) / "frames.traj"

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 
+import filelock
 import pandas as pd
 from prefect import task
 from prefect.logging import get_run_logger
@@ -15,6 +16,7 @@ from prefect_shell import ShellOperation
 from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
 from mlip_train.generation import check_continued, continues, finish_fit, finish_linear
 from mlip_train.pacemaker.command import find_engine, shell_lines
+from mlip_train.pacemaker.devices import check_gpu, devices_told, gpu_environment, visible_devices
 from mlip_train.pacemaker.interim import discard_interim, keep_interim
 from mlip_train.pacemaker.metrics import FitProgress, ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
@@ -40,11 +42,38 @@ def train(plan: FitPlan) -> FitRecord:
         record = finish_linear(plan)
         _tell_left_out(record)
         return record
-    began = time.monotonic()
+    with _training_alone(plan):
+        if (earlier := finished_fit(plan.run, plan.identity)) is not None:  # by the one that was waited for
+            return earlier
+        return _train_with_engine(plan)
+
+
+@contextlib.contextmanager
+def _training_alone(plan: FitPlan) -> Iterator[None]:
+    """Wait for a training of this generation that has outlived the run that started it."""
+    lock = filelock.FileLock(plan.run.training_lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        get_run_logger().warning("Generation %d is being trained already; waiting for that", plan.generation)
+        lock.acquire(timeout=-1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train_with_engine(plan: FitPlan) -> FitRecord:
+    logger, began = get_run_logger(), time.monotonic()
+    if (gpu := plan.config.engine.gpu) is not None:
+        devices = visible_devices({**plan.config.engine.environment, **gpu_environment(gpu)})
+        logger.info("This training will use %s", devices)
+        check_gpu(gpu, devices)
     return_code = _run_engine(plan)
     seconds = time.monotonic() - began
     record = finish_fit(plan, return_code, seconds)
-    logger.info("Trained generation %d in %.0f s; stopped: %s", plan.generation, seconds, record.stopped)
+    spent = f" ({record.timings})" if record.timings else ""
+    logger.info("Trained generation %d in %.0f s%s; stopped: %s", plan.generation, seconds, spent, record.stopped)
     if record.return_code:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
     _tell_left_out(record)
@@ -61,7 +90,7 @@ def _run_engine(plan: FitPlan) -> int:
     run, engine = plan.run, plan.config.engine
     commands = shell_lines(find_engine(engine.command), run.input_yaml, run.log)
     EngineScratch(run.scratch).renew()
-    environment = dict(engine.environment)
+    environment = {**engine.environment, **gpu_environment(engine.gpu)}
     if plan.config.fit.max_hours is not None:
         environment[DEADLINE] = str(time.time() + 3600 * plan.config.fit.max_hours)
     shell = ShellOperation(commands=commands, env=environment, working_dir=run.scratch, stream_output=False)
@@ -82,10 +111,13 @@ def _run_engine(plan: FitPlan) -> int:
 def _watch(plan: FitPlan, pid: int) -> None:
     """Report progress and keep good interim potentials until the process ends or its time is up."""
     logger, max_hours = get_run_logger(), plan.config.engine.max_hours
-    report = ProgressReport(plan)
+    report, devices = ProgressReport(plan), None
     deadline = time.monotonic() + 3600 * max_hours
     for progress in _progress_while_running(plan, pid):
         if progress is not None:
+            if not devices:
+                devices = devices_told(plan.run.log)
+                logger.info("TensorFlow computes on %s", devices) if devices else None
             logger.info("Generation %d, %s", plan.generation, progress, extra={"is_progress": True})
             report.update(progress.percent, str(progress))
         _keep_interim(plan)

@@ -71,7 +71,13 @@ def prefect_server() -> Iterator[str]:
 def campaign_text() -> Callable[..., str]:
     """A campaign.yaml with a tiny basis; the engine is the stand-in unless said otherwise."""
 
-    def text(*, real_engine: bool = False, environment: dict[str, str] | None = None, **keys: Any) -> str:
+    def text(
+        *,
+        real_engine: bool = False,
+        environment: dict[str, str] | None = None,
+        placement: str | dict[str, str] = "here",
+        **keys: Any,
+    ) -> str:
         command = ["pacemaker"] if real_engine else [sys.executable, str(STANDIN)]
         content = {
             "elements": ["Si"],
@@ -84,7 +90,7 @@ def campaign_text() -> Callable[..., str]:
             },
             "loss_weights": {"energy": 0.9, "force": 0.1},
             "fit": {"max_epochs": 8},
-            "engine": {"command": command, "environment": environment or {}},
+            "engine": {"command": command, "environment": environment or {}, "placement": placement},
             **keys,
         }
         return yaml.safe_dump(content)

@@ -10,6 +10,7 @@ import yaml
 
 from mlip_train.config import CampaignConfig, EnergyBasedWeighting
 from mlip_train.files import write_atomically
+from mlip_train.pacemaker.devices import TELL_CALLBACK
 from mlip_train.pacemaker.time_budget import STOP_CALLBACK
 
 __all__ = [
@@ -96,17 +97,21 @@ def render_input(
     potential: dict[str, Any] | str = basis_section(config)
     if start is not None:
         potential = {**basis_section(config), "initial_potential": str(start)} if climb_from_start else str(start)
+    backend: dict[str, Any] = {
+        # the default, pyace, differentiates numerically
+        "evaluator": "tensorpot",
+        "batch_size": config.fit.batch_size,
+        "display_step": TEST_EVERY,
+    }
+    if config.engine.gpu is not None:
+        # the chosen one is the only one that CUDA_VISIBLE_DEVICES lets TensorFlow see
+        backend["gpu_config"] = {"gpu_ind": 0, "mem_limit": config.engine.gpu.memory or 0}
     native = {
         "seed": config.fit.seed,
         "potential": potential,
         "data": data,
         "fit": _fit_section(config, max_epochs, climbs=start is None or climb_from_start),
-        "backend": {
-            # the default, pyace, differentiates numerically
-            "evaluator": "tensorpot",
-            "batch_size": config.fit.batch_size,
-            "display_step": TEST_EVERY,
-        },
+        "backend": backend,
     }
     return _merge(native, {key: value for key, value in config.extra.items() if key != "potential"})
 
@@ -125,8 +130,7 @@ def _fit_section(config: CampaignConfig, max_epochs: int, *, climbs: bool) -> di
     if fit.early_stopping is not None:
         section["min_relative_train_loss_per_iter"] = fit.early_stopping.min_relative_change
         section["early_stopping_patience"] = fit.early_stopping.patience
-    if fit.max_hours is not None:
-        section["callbacks"] = [STOP_CALLBACK]
+    section["callbacks"] = [TELL_CALLBACK, *([STOP_CALLBACK] if fit.max_hours is not None else [])]
     if isinstance(fit.weighting, EnergyBasedWeighting):
         section["weighting"] = energy_based_policy(fit.weighting, fit.seed)
     return section

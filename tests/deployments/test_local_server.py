@@ -6,6 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -31,10 +32,24 @@ def test_a_server_is_started_once_kept_and_ended(tmp_path: Path) -> None:
             if connection.status == psutil.CONN_LISTEN and connection.laddr.port == int(url.rsplit(":", 1)[1])
         }
         assert listening == {"127.0.0.1"}
+        assert may_post(url, origin=url)
+        assert may_post(url, origin=url.replace("127.0.0.1", "localhost"))
+        assert not may_post(url, origin="https://elsewhere.example")
     finally:
         assert server.stop() is True
     assert not answers(url)
     assert server.url() is None
+
+
+def may_post(url: str, origin: str) -> bool:
+    """Whether a browser would let a page of that origin send JSON to the server."""
+    asks = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    told = httpx.options(f"{url}/api/flow_runs/", headers=asks, trust_env=False)
+    return told.headers.get("Access-Control-Allow-Origin") in {origin, "*"}
 
 
 def test_another_process_with_the_old_pid_is_left_alone(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlip_train.accumulation import accumulate, list_refusals
+from mlip_train.accumulation import accumulate, list_refusals, preview
 from mlip_train.campaign import Campaign
 from mlip_train.errors import ConfigError, CorruptFileError, InputError, NoUsableStructuresError
 from mlip_train.structures import Refusal
@@ -104,6 +104,28 @@ def test_a_contradiction_is_quarantined_and_the_first_result_kept(campaign: Camp
     assert (result.n_new, result.n_refused) == (1, 1)
     assert f"known from {tmp_path}/a.extxyz frame 0 with other labels" in quarantined(campaign)[0].reason
     assert [item.structure.energy for item in campaign.store.iterate()] == [-10.0, -10.0]
+
+
+def test_a_preview_counts_what_the_batch_then_brings_and_changes_nothing(
+    campaign: Campaign, tmp_path: Path
+) -> None:
+    accumulate(campaign, [bulk(tmp_path / "a.traj", 0, 10)])
+    before = bytes_below(campaign.root)
+    more = [
+        bulk(tmp_path / "b.traj", 5, 15),
+        write(tmp_path / "c.extxyz", crystal("SiGe"), crystal(a=5.3, energy=-9)),
+    ]
+    garbage = tmp_path / "g.traj"
+    garbage.write_bytes(b"garbage")
+    seen = preview(campaign, [*more, garbage, tmp_path / "gone.traj"])
+    assert bytes_below(campaign.root) == before
+    assert "ASE cannot read it" in seen.unreadable[garbage]
+    assert "does not exist" in seen.unreadable[tmp_path / "gone.traj"]
+    assert len(seen.unreadable) == 2
+    brought = accumulate(campaign, more)
+    counts = {"n_new": 5, "n_duplicates": 5, "n_refused": 2}
+    assert seen.brings.model_dump(include=set(counts)) == brought.model_dump(include=set(counts)) == counts
+    assert seen.brings.refusals == brought.refusals
 
 
 def test_a_batch_without_anything_usable_leaves_the_dataset(campaign: Campaign, tmp_path: Path) -> None:

@@ -100,6 +100,12 @@ def test_earlier_shards_are_never_touched(store: DatasetStore) -> None:
     assert len(store) == 4
 
 
+def test_every_source_is_listed_with_the_newest_generation_it_fed(store: DatasetStore) -> None:
+    put(store, [structure(crystal(a=a), source=source) for a, source in ((5.1, "a"), (5.2, "b"), (5.3, "b"))])
+    put(store, [structure(crystal(a=5.4), source="a")], 2)
+    assert store.sources() == {"a": 2, "b": 1}
+
+
 @pytest.mark.parametrize("generation", [0, 1, 2])
 def test_a_stored_generation_cannot_be_written_again(store: DatasetStore, generation: int) -> None:
     put(store, lattice(5.3), 2)

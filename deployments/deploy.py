@@ -1,0 +1,101 @@
+"""Register the service with a Prefect server: work pools, deployments and automations. May be repeated."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from prefect.automations import Automation
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import PREFECT_API_URL, get_current_settings
+
+from deployments.local_server import prefect_api
+from mlip_train.errors import MlipTrainError
+
+__all__ = ["CPU_POOL", "GPU_POOL", "deploy"]
+
+CPU_POOL: Final = "cpu-pool"
+GPU_POOL: Final = "gpu-pool"
+_HOME: Final = Path(__file__).resolve().parent.parent
+_FILE: Final = _HOME / "deployments" / "prefect.yaml"
+_MISSED: Final = 4  # heartbeats; with fewer, a busy machine would lose healthy runs
+_USUAL_BEAT: Final = 180  # seconds
+
+
+def deploy() -> None:
+    """Create or update everything that runs are started from.
+
+    Raises
+    ------
+    MlipTrainError
+        When Prefect does not take the deployments.
+    """
+    with get_client(sync_client=True) as client:
+        _provide_pool(client, CPU_POOL, slots=None)
+        _provide_pool(client, GPU_POOL, slots=1)
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(_FILE)]
+    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "MLIP_TRAIN_HOME": str(_HOME)}
+    asked = subprocess.run(command, cwd=_HOME, env=environment, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        raise MlipTrainError(f"Prefect did not take {_FILE}:\n{asked.stdout}{asked.stderr}")
+    _provide_automation(_crash_what_is_silent())
+
+
+def _provide_pool(client: SyncPrefectClient, name: str, slots: int | None) -> None:
+    """A work pool of processes; one that is there already, of whatever type, keeps its template and slots."""
+    with contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", concurrency_limit=slots))
+
+
+def _provide_automation(wanted: Automation) -> None:
+    try:
+        known = Automation.read(name=wanted.name)
+    except ValueError:  # there is none
+        wanted.create()
+        return
+    wanted.id = known.id
+    wanted.update()
+
+
+def _crash_what_is_silent() -> Automation:
+    """A run whose process was killed says nothing any more; without this it would stay Running for ever."""
+    heartbeat = "prefect.flow-run.heartbeat"
+    ends = ("Completed", "Skipped", "Failed", "Crashed", "Cancelled", "Cancelling")
+    return Automation(
+        name="mlip-train: crash silent runs",
+        description="Marks runs as Crashed when their heartbeats stop.",
+        trigger=EventTrigger(
+            match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            after={heartbeat},
+            expect={heartbeat, *(f"prefect.flow-run.{end}" for end in ends)},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=_MISSED * (get_current_settings().flows.heartbeat_frequency or _USUAL_BEAT)),
+        ),
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message="Its heartbeats stopped")],
+    )
+
+
+def main() -> None:
+    """Register the service with the configured server, or with the local one."""
+    try:
+        with prefect_api():
+            deploy()
+            print(f"Deployed to {PREFECT_API_URL.value().removesuffix('/api')}/deployments. Next: make work")
+    except MlipTrainError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""One worker for each work pool, on this machine, until it is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+
+from deployments.deploy import CPU_POOL, GPU_POOL
+from deployments.local_server import prefect_api
+from mlip_train.errors import MlipTrainError
+
+__all__ = ["main"]
+
+
+def _start(pool: str, *options: str) -> subprocess.Popen[bytes]:
+    worker = [sys.executable, "-m", "deployments.worker", pool, "--name", f"{pool}-here"]
+    # a session of its own: Ctrl-C reaches this process alone, which ends the workers one by one
+    return subprocess.Popen([*worker, *options], stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run both workers; when one ends, so does the other."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        with prefect_api():
+            from prefect.settings import PREFECT_API_URL
+
+            os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
+            workers = [_start(CPU_POOL), _start(GPU_POOL, "--limit", "1")]
+            try:
+                while all(worker.poll() is None for worker in workers):
+                    time.sleep(1)
+            finally:
+                for worker in workers:
+                    worker.terminate()
+                for worker in workers:
+                    worker.wait()
+    except KeyboardInterrupt:
+        print("Workers ended")
+    except MlipTrainError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""A Prefect process worker that ends its runs before itself: `python -m deployments.worker POOL [OPTIONS]`.
+
+Prefect's own worker, told to end (`docker stop`, `systemctl stop`, the end of an allocation), kills its runs:
+their engine goes on or dies without its interim potential, and the server shows them as Running for ever.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+import psutil
+
+__all__ = ["run_worker"]
+
+_PATIENCE = 60.0  # seconds for the runs to stop their engine and tell the server
+
+
+def run_worker(arguments: Sequence[str]) -> int:
+    """Run `prefect worker start` until it ends or this process is told to; return its exit code, 0 when told."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", *arguments]
+    worker: subprocess.Popen[bytes] | None = None
+    told = False
+
+    def end(*_: int | FrameType | None) -> None:
+        nonlocal told
+        told = True
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if worker is None:
+            sys.exit(0)
+        _end_runs(worker.pid)
+        worker.terminate()
+
+    # Before the worker is started: it stops itself by SIGINT, which it would inherit as ignored from a script.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    worker = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it through `end` only
+    code = worker.wait()
+    return 0 if told else code
+
+
+def _end_runs(worker: int) -> None:
+    """Tell flow runs to end, and wait for them: each stops its engine and reports that it crashed."""
+    try:
+        runs = psutil.Process(worker).children()
+    except psutil.NoSuchProcess:
+        return
+    for run in runs:
+        run.terminate()
+    psutil.wait_procs(runs, timeout=_PATIENCE)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python -m deployments.worker POOL [options of `prefect worker start`]")
+    sys.exit(run_worker(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""The fit of a generation, where its engine runs: in the process of the generation, or on a GPU machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, MissingResult, ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from mlip_train.campaign import Campaign
+from mlip_train.errors import InputError, TrainingInterruptedError
+from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
+from tasks.train import train
+
+__all__ = ["train_potential", "train_where_placed"]
+
+_LOOK_EVERY = 2.0  # seconds between two looks at a training elsewhere
+
+
+def _run_name() -> str:
+    asked = flow_run.parameters
+    return f"{Path(asked['campaign']).name} training {asked['generation']}"
+
+
+@flow(name="train-potential", flow_run_name=_run_name, persist_result=True)
+def train_potential(campaign: Path, generation: int, identity: str) -> FitRecord:
+    """Run a fit that train-generation has planned; that flow starts this one.
+
+    Args:
+        campaign: Directory of the campaign, on a file system that both machines share, under the same path.
+        generation: Number of the generation.
+        identity: Which fit is meant: `identity` in the generation's plan.json.
+    """
+    return train(read_plan(Campaign(campaign), generation, identity))
+
+
+def train_where_placed(plan: FitPlan) -> FitRecord:
+    """Run a planned fit where `engine.placement` says.
+
+    Raises
+    ------
+    MlipTrainError
+        Whatever the training raised, there or here.
+    """
+    parameters = {"campaign": plan.campaign, "generation": plan.generation, "identity": plan.identity}
+    placement = plan.config.engine.placement
+    if placement == "here":
+        return train_potential(**parameters)
+    if _occupies_its_slot(placement.deployment):
+        get_run_logger().info("This run is in the work pool of %s: it trains itself", placement.deployment)
+        return train_potential(**parameters)
+    get_run_logger().info("Generation %d is trained by %s", plan.generation, placement.deployment)
+    run = run_deployment(placement.deployment, parameters=parameters, poll_interval=_LOOK_EVERY)
+    return _record_of(plan, placement.deployment, run)
+
+
+def _occupies_its_slot(deployment: str) -> bool:
+    """Whether a training there could wait for ever, for the slot that this run has."""
+    with get_client(sync_client=True) as client:
+        try:
+            theirs = client.read_deployment_by_name(deployment).work_pool_name
+        except ObjectNotFound as error:
+            raise InputError(
+                f"engine.placement: there is no deployment {deployment} on {client.api_url}; run: make deploy"
+            ) from error
+        return theirs is not None and client.read_flow_run(flow_run.id).work_pool_name == theirs
+
+
+def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
+    """What a training elsewhere came to; its record is in the generation's directory, which it shares with us."""
+    state = run.state
+    if state is not None and state.is_completed():
+        record = finished_fit(plan.run, plan.identity)
+        if record is not None:
+            return record
+        raise TrainingInterruptedError(
+            f"{deployment} has trained generation {plan.generation}, but {plan.run.fit_record} is not here; its "
+            "workers must see the campaign under the same path on the same file system"
+        )
+    told = f"{state.name}: {state.message}" if state is not None else "it has no state"
+    try:
+        if state is not None:
+            state.result()
+    except (CancelledRun, CrashedRun, FailedRun, MissingResult) as error:
+        raise TrainingInterruptedError(
+            f"generation {plan.generation} was not trained by {deployment} ({told}); run the same command again: "
+            "it resumes from the newest interim potential"
+        ) from error
+    raise TrainingInterruptedError(f"generation {plan.generation} was not trained by {deployment} ({told})")

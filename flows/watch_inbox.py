@@ -1,0 +1,68 @@
+"""What was dropped into a campaign's inbox in, the next potential out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.states import Completed, State
+from pydantic import Field
+
+from flows.train_generation import GenerationResult, train_generation
+from mlip_train.accumulation import Accumulation, preview
+from mlip_train.campaign import Campaign
+from mlip_train.errors import CampaignBusyError
+from mlip_train.inbox import Inbox
+from mlip_train.potential import Potential
+from tasks.inbox import claim, examine, finish
+
+__all__ = ["watch_inbox"]
+
+
+def _run_name() -> str:
+    return f"{Path(flow_run.parameters['campaign']).name} inbox"
+
+
+@flow(name="watch-inbox", flow_run_name=_run_name)
+def watch_inbox(
+    campaign: Path,
+    min_new_structures: Annotated[int, Field(ge=1)] = 1,
+    settle_seconds: Annotated[float, Field(ge=0)] = 30.0,
+) -> GenerationResult:
+    """Run a generation on what was dropped into the inbox, once there is enough of it.
+
+    Args:
+        campaign: Directory of the campaign (made by `mlip-train init`).
+        min_new_structures: Wait until so many structures are there that the dataset does not hold yet.
+        settle_seconds: A file or folder is complete when it did not change for so long (s). Choose it longer than
+            the pauses of whoever writes there, and than the attribute cache of a network file system (often 60 s).
+
+    Returns
+    -------
+    GenerationResult
+        In state `Completed` with the new potential, or `Skipped` when there is too little to learn from or
+        another run is at work.
+    """
+    # The parameters are in Google's style above because Prefect's form reads no other.
+    here = Campaign(campaign)
+    try:
+        with Inbox(here).hold():
+            arrivals = examine(here.root, settle_seconds)
+            if not arrivals.is_worth_a_generation(min_new_structures):
+                why = f"waiting for at least {min_new_structures} new structures: {arrivals}"
+                return _skipped(here, why, arrivals.brings)
+            if not claim(here.root, arrivals.complete, settle_seconds):
+                return _skipped(here, f"nothing could be claimed: {arrivals}", arrivals.brings)
+            state = train_generation(here.root, [Inbox(here).pattern], return_state=True)
+            result: GenerationResult = state.result()
+            finish(here.root)
+    except CampaignBusyError as error:
+        return _skipped(here, str(error), preview(here, []).brings)
+    return Completed(name=state.name, message=state.message, data=result)
+
+
+def _skipped(campaign: Campaign, why: str, batch: Accumulation) -> State[GenerationResult]:
+    result = GenerationResult(status="skipped", potential=Potential.current(campaign), batch=batch)
+    return Completed(name="Skipped", message=why, data=result)

@@ -1,0 +1,65 @@
+"""Prefect ignores keys that it does not know, so a slip in prefect.yaml would go unnoticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from deployments.deploy import CPU_POOL, GPU_POOL
+from tests.conftest import REPOSITORY
+
+FILE = REPOSITORY / "deployments" / "prefect.yaml"
+CONTENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
+EACH = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["entrypoint"].rpartition(":")[2])
+
+
+def known(model: type, *more: str) -> set[str]:
+    fields = model.model_fields  # type: ignore[attr-defined]
+    return {*fields, *(field.alias for field in fields.values() if field.alias), *more}
+
+
+def test_every_key_of_the_file_is_one_that_prefect_knows() -> None:
+    PrefectYamlModel.model_validate(CONTENT)
+    assert set(CONTENT) <= known(PrefectYamlModel, "definitions")
+
+
+@EACH
+def test_every_key_of_a_deployment_is_one_that_prefect_knows(deployment: dict[str, Any]) -> None:
+    assert set(deployment) <= known(DeploymentConfig)
+    assert set(deployment["work_pool"]) <= known(WorkPoolConfig)
+    for schedule in deployment.get("schedules", []):
+        RawScheduleConfig.model_validate(schedule)
+        assert schedule["slug"]
+        assert schedule["active"] is False  # nothing runs before a person has chosen a campaign
+    for trigger in deployment.get("triggers", []):
+        assert set(trigger) <= known(DeploymentEventTrigger)
+        DeploymentEventTrigger.model_validate(trigger)
+
+
+@EACH
+def test_parameters_are_those_of_the_flow(deployment: dict[str, Any]) -> None:
+    flow = load_flow_from_entrypoint(str(REPOSITORY / deployment["entrypoint"]))
+    accepted = set(parameter_schema(flow).model_dump()["properties"])
+    given = set(deployment.get("parameters", {}))
+    for trigger in deployment.get("triggers", []):
+        given |= set(trigger.get("parameters", {}))
+    assert given <= accepted
+
+
+@EACH
+def test_every_parameter_is_explained_in_the_form(deployment: dict[str, Any]) -> None:
+    flow = load_flow_from_entrypoint(str(REPOSITORY / deployment["entrypoint"]))
+    for name, schema in parameter_schema(flow).model_dump()["properties"].items():
+        assert schema.get("description"), name
+
+
+def test_training_has_a_pool_of_its_own() -> None:
+    pools = {one["entrypoint"].rpartition(":")[2]: one["work_pool"]["name"] for one in DEPLOYMENTS}
+    assert pools == {"train_generation": CPU_POOL, "train_potential": GPU_POOL, "watch_inbox": CPU_POOL}

@@ -1,0 +1,238 @@
+"""The service as it runs: a server, deployments, one CPU and one GPU worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.events import emit_event
+from prefect.states import Cancelling
+
+from deployments.deploy import deploy
+from flows.train_generation import train_generation
+from mlip_train import Campaign, Potential
+from tests.conftest import REPOSITORY
+from tests.flows.test_sudden_death import engines_of, wait_for
+
+MakeCampaign = Callable[..., Campaign]
+WriteBatch = Callable[[int, int], Path]
+WriteFrames = Callable[[Path, int, int], Path]
+
+ELSEWHERE = {"deployment": "train-potential/gpu"}
+PATIENCE = 180.0  # seconds
+
+
+@pytest.fixture(scope="module")
+def service(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Everything that `make deploy` and `make work` bring up; yields the server's address."""
+    deploy()
+    log = tmp_path_factory.mktemp("service") / "workers.log"
+    quick = {"PREFECT_API_URL": f"{prefect_server}/api", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    with log.open("wb") as stream:
+        workers = subprocess.Popen(
+            [sys.executable, "-m", "deployments.work"],
+            cwd=REPOSITORY,
+            env={**os.environ, **quick},
+            stdout=stream,
+            stderr=stream,
+        )
+        try:
+            yield prefect_server
+        finally:
+            workers.terminate()
+            assert workers.wait(60) == 0, log.read_text()[-3000:]
+
+
+def ask_for(deployment: str, **parameters: Any) -> FlowRun:
+    """Start a run as the form of the UI does."""
+    with get_client(sync_client=True) as client:
+        found = client.read_deployment_by_name(deployment)
+        return client.create_flow_run_from_deployment(found.id, parameters=parameters)
+
+
+def read(run: UUID) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run)
+
+
+def ended(run: UUID) -> FlowRun:
+    """The run once it has come to its end."""
+    assert wait_for(lambda: (read(run).state or Cancelling()).is_final(), PATIENCE), read(run).state
+    return read(run)
+
+
+def trainings_of(run: UUID) -> list[FlowRun]:
+    """The runs of train-potential that a generation has started."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+
+    with get_client(sync_client=True) as client:
+        of_parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run]))
+        return client.read_flow_runs(flow_run_filter=of_parent)
+
+
+def bundle(campaign: Campaign) -> dict[str, str]:
+    """Checksums of what MD runs; the record differs in times."""
+    potential = Potential.current(campaign)
+    assert potential is not None
+    return potential.record.files
+
+
+def test_the_form_the_cli_and_python_give_the_same_bundle(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    data = write_batch(0, 6)
+    python, form = make_campaign("python"), make_campaign("form")
+    train_generation(python.root, [data])
+    here = ended(ask_for("train-generation/cpu", campaign=str(form.root), data=[str(data)]).id)
+    assert here.state is not None
+    assert here.state.is_completed(), here.state.message
+    assert here.work_pool_name == "cpu-pool"
+    assert bundle(form) == bundle(python)
+    (training,) = trainings_of(here.id)
+    assert training.work_pool_name is None  # in the same process
+
+
+def test_a_training_elsewhere_gives_the_same_bundle(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    data = write_batch(0, 6)
+    here, there = make_campaign("here"), make_campaign("there", placement=ELSEWHERE)
+    train_generation(here.root, [data])
+    run = ended(ask_for("train-generation/cpu", campaign=str(there.root), data=[str(data)]).id)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    (training,) = trainings_of(run.id)
+    assert training.work_pool_name == "gpu-pool"
+    assert bundle(here) == bundle(there)
+
+
+def test_an_event_starts_a_generation(
+    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+) -> None:
+    campaign = make_campaign()
+    write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
+    emit_event(
+        "mlip-train.dft-results.landed",
+        resource={"prefect.resource.id": f"mlip-train.campaign.{campaign.name}"},
+        payload={"campaign": str(campaign.root), "min_new_structures": 6},
+    )
+    assert wait_for(lambda: (campaign.root / "inbox" / "done" / "gen_01" / "results.extxyz").exists(), PATIENCE)
+    assert Potential.current(campaign) is not None
+
+
+def test_a_schedule_starts_a_generation(
+    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+) -> None:
+    campaign = make_campaign()
+    write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
+    with get_client(sync_client=True) as client:
+        watch = client.read_deployment_by_name("watch-inbox/cpu")
+        every = DeploymentScheduleCreate(
+            schedule=IntervalSchedule(interval=timedelta(seconds=30)),
+            active=True,
+            slug=None,
+            parameters={"campaign": str(campaign.root), "settle_seconds": 0},
+        )
+        response = client._client.post(
+            f"/deployments/{watch.id}/schedules", json=[every.model_dump(mode="json", exclude_unset=True)]
+        )
+        response.raise_for_status()
+        try:
+            landed = campaign.root / "inbox" / "done" / "gen_01" / "results.extxyz"
+            assert wait_for(landed.exists, PATIENCE)
+        finally:
+            (made,) = response.json()
+            client.delete_deployment_schedule(watch.id, made["id"])
+    assert Potential.current(campaign) is not None
+
+
+def test_a_training_that_fails_elsewhere_fails_here_with_its_reason(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(placement=ELSEWHERE, environment={"STANDIN_FAILS": "nan_loss"})
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 6))]).id)
+    assert run.state is not None
+    assert run.state.is_failed()
+    assert "loss is not a finite number" in str(run.state.message)
+    assert Potential.current(campaign) is None
+
+
+def test_a_training_in_the_pool_of_its_own_run_does_not_wait_for_itself(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(placement={"deployment": "train-generation/cpu"})
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 6))]).id)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    (training,) = trainings_of(run.id)
+    assert training.work_pool_name is None
+
+
+@pytest.mark.parametrize("placement", ["here", ELSEWHERE], ids=["here", "elsewhere"])
+def test_a_run_that_is_cancelled_leaves_no_engine_and_can_be_repeated(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch, placement: Any
+) -> None:
+    campaign = make_campaign(placement=placement, environment={"STANDIN_SECONDS": "6"})
+    data = [str(write_batch(0, 6))]
+    run = ask_for("train-generation/cpu", campaign=str(campaign.root), data=data)
+    assert wait_for(lambda: engines_of(campaign), PATIENCE)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+    assert ended(run.id).state_name == "Cancelled"
+    assert {ended(training.id).state_name for training in trainings_of(run.id)} == {"Cancelled"}
+    assert wait_for(lambda: not engines_of(campaign), 30)
+    assert Potential.current(campaign) is None
+
+    again = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=data).id)
+    assert again.state is not None
+    assert again.state.is_completed(), again.state.message
+    assert len(campaign.store) == 6
+    assert Potential.current(campaign) is not None
+
+
+def test_runs_of_one_campaign_wait_for_each_other(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(environment={"STANDIN_SECONDS": "0.5"})
+    batches = [write_batch(0, 6), write_batch(6, 12)]
+    runs = [ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(batch)]) for batch in batches]
+    assert {ended(run.id).state_name for run in runs} == {"Completed"}
+    assert len(campaign.store) == 12
+    current = Potential.current(campaign)
+    assert current is not None
+    assert current.generation == 2
+
+
+def test_a_training_that_outlived_its_run_is_waited_for_and_used(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(placement=ELSEWHERE, environment={"STANDIN_SECONDS": "1.5"})
+    data = [str(write_batch(0, 6))]
+    run = ask_for("train-generation/cpu", campaign=str(campaign.root), data=data)
+    assert wait_for(lambda: engines_of(campaign), PATIENCE)
+    (engine,) = {engine.pid for engine in engines_of(campaign) if "pacemaker.py" in " ".join(engine.cmdline())}
+    _kill_flow_process(run)
+    again = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=data).id)
+    assert again.state is not None
+    assert again.state.is_completed(), again.state.message
+    assert campaign.generation(1).fit_record.exists()
+    assert engine not in {process.pid for process in engines_of(campaign)}
+
+
+def _kill_flow_process(run: FlowRun) -> None:
+    pid = int(str(read(run.id).infrastructure_pid).rpartition(":")[2])
+    os.kill(pid, signal.SIGKILL)
+    time.sleep(1)

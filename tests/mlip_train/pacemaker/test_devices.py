@@ -1,0 +1,103 @@
+"""GPUs from a made-up list: there is none in the machines that these tests run on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mlip_train.config import CampaignConfig, Gpu
+from mlip_train.errors import EngineError, NoGpuError
+from mlip_train.pacemaker import devices
+from mlip_train.pacemaker.devices import (
+    Devices,
+    check_gpu,
+    devices_told,
+    gpu_environment,
+    tell_devices,
+    visible_devices,
+)
+from mlip_train.pacemaker.input_yaml import render_input
+
+NONE = Devices(tensorflow="2.21.0", gpus=())
+ONE = Devices(tensorflow="2.21.0", gpus=("NVIDIA A100",))
+
+
+@pytest.fixture
+def _told_anew() -> Iterator[None]:
+    devices._tell_once.cache_clear()
+    yield
+    devices._tell_once.cache_clear()
+
+
+def test_a_training_that_needs_a_gpu_is_refused_without() -> None:
+    with pytest.raises(
+        NoGpuError, match=r"engine.gpu asks for GPU 1, but there is TensorFlow 2\.21\.0 with no GPU"
+    ):
+        check_gpu(Gpu(index=1), NONE)
+    check_gpu(Gpu(required=False), NONE)
+    check_gpu(Gpu(), ONE)
+
+
+def test_the_chosen_gpu_is_the_only_one_that_is_seen() -> None:
+    assert gpu_environment(Gpu(index=2)) == {"CUDA_VISIBLE_DEVICES": "2"}
+    assert gpu_environment(Gpu()) == gpu_environment(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "told"),
+    [
+        (None, None),
+        ({}, {"gpu_ind": 0, "mem_limit": 0}),
+        ({"index": 3, "memory": 8000}, {"gpu_ind": 0, "mem_limit": 8000}),
+    ],
+)
+def test_the_engine_is_told_of_the_gpu(gpu: dict | None, told: dict | None) -> None:
+    config = CampaignConfig.parse({"elements": ["Si"], "engine": {"gpu": gpu}}, "campaign.yaml")
+    native = render_input(config, {"Si": 0.0}, Path("train"), None, None, 5)
+    assert native["backend"].get("gpu_config") == told
+
+
+def fake_tensorflow(folder: Path, body: str) -> dict[str, str]:
+    """A module of that name which is found before the real one."""
+    (folder / "tensorflow.py").write_text(body)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_tensorflow_is_asked_for_its_gpus(tmp_path: Path) -> None:
+    body = """
+from types import SimpleNamespace as N
+__version__ = "9.9"
+print("a banner")
+config = N(list_physical_devices=lambda kind: [N(name="/physical_device:GPU:0")],
+           experimental=N(get_device_details=lambda gpu: {"device_name": "NVIDIA H100"}))
+"""
+    seen = visible_devices(fake_tensorflow(tmp_path, body))
+    assert str(seen) == "TensorFlow 9.9 with NVIDIA H100"
+
+
+@pytest.mark.parametrize(
+    ("body", "told"), [("raise ImportError('no libcuda')", "no libcuda"), ("import sys; sys.exit(0)", "")]
+)
+def test_a_tensorflow_that_cannot_be_asked_is_an_error(tmp_path: Path, body: str, told: str) -> None:
+    with pytest.raises(EngineError, match=f"TensorFlow cannot be used .*{told}"):
+        visible_devices(fake_tensorflow(tmp_path, body))
+
+
+@pytest.mark.usefixtures("_told_anew")
+def test_the_engine_says_once_what_it_computes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [SimpleNamespace(name="/device:CPU:0"), SimpleNamespace(name="/device:GPU:0")]
+    fake = SimpleNamespace(config=SimpleNamespace(list_logical_devices=lambda: names))
+    monkeypatch.setitem(sys.modules, "tensorflow", fake)
+    tell_devices(current_fit_iteration=0)
+    tell_devices(current_fit_iteration=1)
+    log = tmp_path / "log.txt"
+    log.write_text(f"something\n{capsys.readouterr().out}more\n")
+    assert log.read_text().count("computes on") == 1
+    assert devices_told(log) == "/device:CPU:0, /device:GPU:0"
+    assert devices_told(tmp_path / "none.txt") is None

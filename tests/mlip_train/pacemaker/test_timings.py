@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlip_train.pacemaker.timings import read_timings
+
+ATTEMPT = """\
+2026-11-22 06:50:19,100 - root - INFO - Start pacemaker
+2026-11-22 06:50:19,100 - root - INFO - Hostname: somewhere
+2026-11-22 06:50:33,536 - pyace.preparedata - INFO - Total number of atoms: 10000
+2026-11-22 06:50:33,649 - pyace.preparedata - INFO - Total number of atoms: 1286
+2026-11-22 06:50:45,100 - pyace - INFO - Initial state:#0    (1 evals):   Loss: 2.4e-03 | Time/eval: 899.61 mcs/at
+2026-11-22 06:50:49,366 - pyace - INFO - Initial(TEST):#0    (1 evals):   Loss: 2.9e-03 | Time/eval:   0.00 mcs/at
+2026-11-22 06:50:54,499 - pyace - INFO - Iteration   #1    (3 evals):    Loss: 2.4e-03 | Time/eval: 200.00 mcs/at
+2026-11-22 06:50:58,499 - pyace - INFO - Iteration   #2    (5 evals):    Loss: 2.3e-03 | Time/eval: 300.00 mcs/at
+2026-11-22 06:51:02,499 - pyace - INFO - Iteration   #3    (6 evals):    Loss: 2.2e-03 | Time/eval: 200.00 mcs/at
+Fitting took 17.4 seconds
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.txt"
+    path.write_text(ATTEMPT.replace("06:50:45", "06:59:59") + ATTEMPT)  # the log of an earlier attempt stays in it
+    return path
+
+
+def test_seconds_are_split_into_what_computed(log: Path) -> None:
+    timings = read_timings(log, 46.0)
+    assert timings is not None
+    assert timings.start_up == pytest.approx(26.0)
+    assert timings.evaluator == pytest.approx(200e-6 * 10000 * 5)
+    assert timings.optimiser == pytest.approx(46.0 - 26.0 - 10.0)
+    assert str(timings) == "start-up 26 s, evaluator 10 s, optimiser 10 s"
+
+
+def test_parts_are_never_more_than_the_whole(log: Path) -> None:
+    timings = read_timings(log, 30.0)
+    assert timings is not None
+    assert (timings.evaluator, timings.optimiser) == pytest.approx((4.0, 0.0))
+
+
+@pytest.mark.parametrize("missing", ["Total number of atoms", "Time/eval", "Start pacemaker"])
+def test_a_log_that_does_not_tell_is_no_error(log: Path, missing: str) -> None:
+    log.write_text("\n".join(line for line in ATTEMPT.splitlines() if missing not in line))
+    assert (read_timings(log, 46.0) is None) == (missing != "Start pacemaker")
