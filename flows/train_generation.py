@@ -17,6 +17,7 @@ from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
 from mlip_train.model import FrozenModel
+from mlip_train.new_campaign import NewCampaign, provide_campaign
 from mlip_train.potential import Potential
 from tasks.accumulate import accumulate
 from tasks.artifacts import never_in_the_way
@@ -51,20 +52,23 @@ def _run_name() -> str:
 
 # Prefect's form explains parameters that are described in this style only
 @flow(name="train-generation", flow_run_name=_run_name)
-def train_generation(campaign: Path, data: list[str | Path]) -> GenerationResult:
+def train_generation(
+    campaign: Path, data: list[str | Path], new_campaign: NewCampaign | None = None
+) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
     The run ends in state Completed with the new potential, or Skipped when everything was known already.
 
     Args:
-        campaign: Directory of the campaign (made by `mlip-train init`).
+        campaign: Directory of the campaign; one that is not there yet is made, if `new_campaign` is given.
         data: DFT results: files that ASE can read, folders of them, or glob patterns.
+        new_campaign: What a new campaign trains. Leave it None for one that is there: its campaign.yaml counts.
     """
     logger = get_run_logger()
     logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id))
     if get_current_settings().api.url is None:
         logger.warning(_TEMPORARY_SERVER)
-    here = Campaign(campaign)
+    here = provide_campaign(campaign, new_campaign)
     with here.hold(on_wait=_tell_of_waiting):
         batch = accumulate(here.root, [str(source) for source in data])
         if batch.generation is None:

@@ -65,6 +65,11 @@ class Campaign:
             )
 
     @classmethod
+    def exists(cls, root: str | Path) -> bool:
+        """Whether a campaign is there."""
+        return (resolve_inside(root) / cls.CONFIG).is_file()
+
+    @classmethod
     def create(cls, root: str | Path, campaign_yaml: str) -> Campaign:
         """Make a new campaign directory with the given campaign.yaml.
 

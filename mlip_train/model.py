@@ -15,7 +15,14 @@ class FrozenModel(BaseModel):
     """Immutable model that refuses unknown keys and says which known key was probably meant."""
 
     # Inputs are hidden in what pydantic prints, which ends in the logs of a flow run; `explain` shows single ones.
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    # Titles, which head the fields of a form, are the keys that campaign.yaml has.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        field_title_generator=lambda name, _: name,
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -10,8 +10,10 @@ from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawSc
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools import ValidationError, validate
 
 from deployments.deploy import CPU_POOL, GPU_POOL
+from flows.train_generation import train_generation
 from tests.conftest import REPOSITORY
 
 FILE = REPOSITORY / "deployments" / "prefect.yaml"
@@ -58,6 +60,32 @@ def test_every_parameter_is_explained_in_the_form(deployment: dict[str, Any]) ->
     flow = load_flow_from_entrypoint(str(REPOSITORY / deployment["entrypoint"]))
     for name, schema in parameter_schema(flow).model_dump()["properties"].items():
         assert schema.get("description"), name
+
+
+def test_the_form_of_a_new_campaign_reads_like_campaign_yaml() -> None:
+    form = parameter_schema(train_generation).model_dump()
+    assert list(form["properties"]) == ["campaign", "data", "new_campaign"]
+    assert form["required"] == ["campaign", "data"]
+    sections = form["definitions"]
+    assert sections["NewCampaign"]["properties"]["preset"]["enum"] == ["quick", "standard", "accurate"]
+    assert sections["NewCampaign"]["properties"]["preset"]["default"] == "standard"
+    assert sections["Basis"]["properties"]["cutoff"]["default"] == 6.0
+    assert sections["Fit"]["properties"]["optimizer"]["enum"] == ["BFGS", "L-BFGS-B"]
+    for section, schema in sections.items():
+        for key, field in schema["properties"].items():
+            assert field["title"] == key, f"{section}.{key}"
+            assert "description" in field or key == "kind", f"{section}.{key}"
+            members = field.get("anyOf", [])
+            assert all("$ref" in member or "type" in member for member in members), f"{section}.{key} has no words"
+
+
+def test_a_form_is_checked_before_a_run_exists() -> None:
+    schema = parameter_schema(train_generation).model_dump()
+    good = {"campaign": "silicon", "data": ["a.extxyz"], "new_campaign": {"elements": ["Si"], "fit": None}}
+    validate(good, schema, raise_on_error=True)
+    for wrong in ({"elements": []}, {"elements": ["Si"], "preset": "fast"}, {"elements": ["Si"], "bassis": {}}):
+        with pytest.raises(ValidationError):
+            validate({**good, "new_campaign": wrong}, schema, raise_on_error=True)
 
 
 def test_training_has_a_pool_of_its_own() -> None:

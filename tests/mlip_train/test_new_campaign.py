@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mlip_train import Campaign, CampaignConfig
+from mlip_train.errors import CampaignNotFoundError, ConfigError
+from mlip_train.new_campaign import NewCampaign, provide_campaign
+from mlip_train.template import campaign_yaml
+
+
+def test_its_sections_are_those_of_campaign_yaml() -> None:
+    left_out = {"reference_energies", "extra"}  # for people who edit the file
+    assert set(NewCampaign.model_fields) == set(CampaignConfig.model_fields) - left_out
+
+
+def test_elements_alone_give_what_init_gives() -> None:
+    assert NewCampaign(elements=("Si",)).campaign_yaml() == campaign_yaml(["Si"], "standard")
+
+
+def test_what_a_form_leaves_at_none_is_what_the_preset_says(tmp_path: Path) -> None:
+    form = {"elements": ["Si"], "preset": "quick", "basis": None, "fit": {"max_epochs": 3}, "engine": None}
+    config = provide_campaign(tmp_path / "silicon", NewCampaign.model_validate(form)).config
+    assert config.basis.functions_per_element == 100
+    assert config.fit.max_epochs == 3
+
+
+def test_a_form_that_fills_in_every_section_is_understood(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {
+        name: getattr(CampaignConfig(elements=("Ni", "Al")), name).model_dump(mode="json")
+        for name in NewCampaign.model_fields
+        if name not in ("elements", "preset")
+    }
+    new = NewCampaign.model_validate({"elements": ["Ni", "Al"], "preset": "standard", **sections})
+    assert provide_campaign(tmp_path / "alloy", new).config == CampaignConfig(elements=("Ni", "Al"))
+
+
+def test_the_same_form_may_be_sent_again(tmp_path: Path) -> None:
+    new = NewCampaign(elements=("Si",), preset="quick")
+    made = provide_campaign(tmp_path / "silicon", new)
+    made.config_file.write_text(made.config_file.read_text() + "# a note\n")
+    assert provide_campaign(made.root, new).config_file.read_text().endswith("# a note\n")
+
+
+def test_a_form_does_not_change_a_campaign_that_is_there(tmp_path: Path) -> None:
+    made = provide_campaign(tmp_path / "silicon", NewCampaign(elements=("Si",)))
+    before = made.config_file.read_text()
+    with pytest.raises(ConfigError, match=r"differs from new_campaign in basis, fit; leave new_campaign empty"):
+        provide_campaign(
+            made.root, NewCampaign.model_validate({"elements": ["Si"], "basis": {"cutoff": 5}, "fit": {"seed": 1}})
+        )
+    assert made.config_file.read_text() == before
+
+
+def test_without_one_the_campaign_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(CampaignNotFoundError, match="mlip-train init"):
+        provide_campaign(tmp_path / "silicon", None)
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"elements": []}, {"elements": ["Si"], "bassis": {}}, {"elements": ["Zz"]}]
+)
+def test_nonsense_is_refused_before_anything_is_made(content: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        NewCampaign.model_validate(content)
+
+
+def test_sections_that_do_not_go_together_make_nothing(tmp_path: Path) -> None:
+    new = NewCampaign.model_validate({"elements": ["Si"], "start": {"first": "zeros"}})
+    with pytest.raises(ConfigError, match=r"max_epochs: 0 trains nothing from zeros"):
+        provide_campaign(tmp_path / "silicon", new)
+    assert not Campaign.exists(tmp_path / "silicon")
