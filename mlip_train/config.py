@@ -264,7 +264,8 @@ class Engine(FrozenModel):
 
     command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         ("pacemaker",), min_length=1,
-        description="The engine's command and leading arguments, for example [srun, pacemaker].",
+        description="The engine's command and leading arguments, for example [srun, pacemaker]. Its Python needs "
+        "mlip_train, too.",
     )  # fmt: skip
     placement: Literal["here"] | Deployment = Field(
         "here",

@@ -13,14 +13,15 @@ from prefect import task
 from prefect.logging import get_run_logger
 from prefect_shell import ShellOperation
 
+from mlip_train.config import Engine
 from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
 from mlip_train.generation import check_continued, continues, finish_fit, finish_linear
+from mlip_train.pacemaker.callbacks import DEADLINE
 from mlip_train.pacemaker.command import find_engine, shell_lines
-from mlip_train.pacemaker.devices import check_gpu, devices_told, gpu_environment, visible_devices
+from mlip_train.pacemaker.devices import check_gpu, check_told, devices_told, gpu_environment, visible_devices
 from mlip_train.pacemaker.interim import discard_interim, keep_interim
 from mlip_train.pacemaker.metrics import FitProgress, ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
-from mlip_train.pacemaker.time_budget import DEADLINE
 from mlip_train.planning import FitPlan, FitRecord, finished_fit
 from tasks.artifacts import ProgressReport
 
@@ -65,10 +66,7 @@ def _training_alone(plan: FitPlan) -> Iterator[None]:
 
 def _train_with_engine(plan: FitPlan) -> FitRecord:
     logger, began = get_run_logger(), time.monotonic()
-    if (gpu := plan.config.engine.gpu) is not None:
-        devices = visible_devices({**plan.config.engine.environment, **gpu_environment(gpu)})
-        logger.info("This training will use %s", devices)
-        check_gpu(gpu, devices)
+    _check_devices_here(plan.config.engine)
     return_code = _run_engine(plan)
     seconds = time.monotonic() - began
     record = finish_fit(plan, return_code, seconds)
@@ -78,6 +76,14 @@ def _train_with_engine(plan: FitPlan) -> FitRecord:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
     _tell_left_out(record)
     return record
+
+
+def _check_devices_here(engine: Engine) -> None:
+    if engine.gpu is None or engine.command != Engine().command:
+        return  # a launcher or another installation may see other devices; the engine itself tells which
+    devices = visible_devices({**engine.environment, **gpu_environment(engine.gpu)})
+    get_run_logger().info("This training will use %s", devices)
+    check_gpu(engine.gpu, devices)
 
 
 def _tell_left_out(record: FitRecord) -> None:
@@ -115,9 +121,7 @@ def _watch(plan: FitPlan, pid: int) -> None:
     deadline = time.monotonic() + 3600 * max_hours
     for progress in _progress_while_running(plan, pid):
         if progress is not None:
-            if not devices:
-                devices = devices_told(plan.run.log)
-                logger.info("TensorFlow computes on %s", devices) if devices else None
+            devices = devices or _devices_of(plan)
             logger.info("Generation %d, %s", plan.generation, progress, extra={"is_progress": True})
             report.update(progress.percent, str(progress))
         _keep_interim(plan)
@@ -127,6 +131,15 @@ def _watch(plan: FitPlan, pid: int) -> None:
                 "it or run the same command again: it resumes from the newest interim potential"
             )
     report.update(100.0, "the engine has ended")
+
+
+def _devices_of(plan: FitPlan) -> str | None:
+    """What the engine has said that it computes on, once it has."""
+    if (devices := devices_told(plan.run.log)) is not None:
+        get_run_logger().info("TensorFlow computes on %s", devices)
+        if plan.config.engine.gpu is not None:
+            check_told(plan.config.engine.gpu, devices)
+    return devices
 
 
 def _progress_while_running(plan: FitPlan, pid: int) -> Iterator[FitProgress | None]:

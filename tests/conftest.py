@@ -76,6 +76,7 @@ def campaign_text() -> Callable[..., str]:
         real_engine: bool = False,
         environment: dict[str, str] | None = None,
         placement: str | dict[str, str] = "here",
+        gpu: dict[str, Any] | None = None,
         **keys: Any,
     ) -> str:
         command = ["pacemaker"] if real_engine else [sys.executable, str(STANDIN)]
@@ -90,7 +91,7 @@ def campaign_text() -> Callable[..., str]:
             },
             "loss_weights": {"energy": 0.9, "force": 0.1},
             "fit": {"max_epochs": 8},
-            "engine": {"command": command, "environment": environment or {}, "placement": placement},
+            "engine": {"command": command, "environment": environment or {}, "placement": placement, "gpu": gpu},
             **keys,
         }
         return yaml.safe_dump(content)

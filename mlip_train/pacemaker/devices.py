@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mlip_train.config import Gpu
 from mlip_train.errors import EngineError, NoGpuError
 from mlip_train.model import FrozenModel
+from mlip_train.pacemaker.callbacks import COMPUTES_ON
 
 __all__ = [
-    "TELL_CALLBACK",
     "Devices",
     "check_gpu",
+    "check_told",
     "devices_told",
     "gpu_environment",
-    "tell_devices",
     "visible_devices",
 ]
 
-TELL_CALLBACK: Final = "mlip_train.pacemaker.devices.tell_devices"  # as input.yaml names it
-_TOLD: Final = "mlip_train: TensorFlow computes on "
 _PATIENCE: Final = 300.0  # seconds; a cold import from a network disk takes minutes
 _ASK: Final = """
 import json, tensorflow as tf
@@ -79,7 +76,7 @@ def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
 
 
 def check_gpu(gpu: Gpu, devices: Devices) -> None:
-    """Refuse to train on a CPU what was meant for a GPU.
+    """Refuse to start on a CPU what was meant for a GPU.
 
     Raises
     ------
@@ -87,28 +84,31 @@ def check_gpu(gpu: Gpu, devices: Devices) -> None:
         When TensorFlow sees no GPU although one is required.
     """
     if gpu.required and not devices.gpus:
-        which = "a GPU" if gpu.index is None else f"GPU {gpu.index}"
-        raise NoGpuError(
-            f"engine.gpu asks for {which}, but there is {devices}. Install the CUDA build (make EXTRA=gpu "
-            "install), look at nvidia-smi, or set engine.gpu: {required: false} to train on the CPU"
-        )
+        raise _no_gpu(gpu, f"there is {devices}")
 
 
-def tell_devices(**progress: Any) -> None:
-    """Print, from within the engine and once, what TensorFlow computes on."""
-    _tell_once()
+def check_told(gpu: Gpu, devices: str) -> None:
+    """Refuse to go on when the engine itself, which a launcher may have put elsewhere, got no GPU.
+
+    Raises
+    ------
+    NoGpuError
+        When the devices that it told name none although one is required.
+    """
+    if gpu.required and "GPU" not in devices:
+        raise _no_gpu(gpu, f"the engine computes on {devices}")
 
 
-@functools.cache
-def _tell_once() -> None:
-    tensorflow = sys.modules.get("tensorflow")  # the engine has imported it by now
-    if tensorflow is not None:
-        names = [device.name for device in tensorflow.config.list_logical_devices()]
-        print(f"{_TOLD}{', '.join(names)}", flush=True)
+def _no_gpu(gpu: Gpu, but: str) -> NoGpuError:
+    which = "a GPU" if gpu.index is None else f"GPU {gpu.index}"
+    return NoGpuError(
+        f"engine.gpu asks for {which}, but {but}. Install the CUDA build (make EXTRA=gpu install), look at "
+        "nvidia-smi, or set engine.gpu: {required: false} to train on the CPU"
+    )
 
 
 def devices_told(log: Path) -> str | None:
     """What the engine said in its last attempt; None if nothing yet."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [line.removeprefix(_TOLD) for line in lines if line.startswith(_TOLD)]
+    told = [line.removeprefix(COMPUTES_ON) for line in lines if line.startswith(COMPUTES_ON)]
     return told[-1] if told else None

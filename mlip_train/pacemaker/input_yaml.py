@@ -10,8 +10,7 @@ import yaml
 
 from mlip_train.config import CampaignConfig, EnergyBasedWeighting
 from mlip_train.files import write_atomically
-from mlip_train.pacemaker.devices import TELL_CALLBACK
-from mlip_train.pacemaker.time_budget import STOP_CALLBACK
+from mlip_train.pacemaker.callbacks import STOP_CALLBACK, TELL_CALLBACK
 
 __all__ = [
     "TEST_EVERY",

@@ -14,9 +14,9 @@ from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterrup
 from mlip_train.files import copy_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.pacemaker.bbasis import coefficients_of, elements_of
+from mlip_train.pacemaker.callbacks import USED_UP
 from mlip_train.pacemaker.metrics import read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
-from mlip_train.pacemaker.time_budget import USED_UP
 
 __all__ = ["collect_outcome", "engine_versions", "log_tail", "reason_it_stopped"]
 

@@ -14,10 +14,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from prefect.states import Cancelling
 
@@ -90,37 +93,120 @@ def bundle(campaign: Campaign) -> dict[str, str]:
     return potential.record.files
 
 
-def test_the_form_the_cli_and_python_give_the_same_bundle(
-    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+@pytest.fixture(scope="module")
+def expected(
+    service: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    campaign_text: Callable[..., str],
+    write_frames: WriteFrames,
+) -> dict[str, str]:
+    """The bundle that the first six structures give when `train_generation` is called from Python."""
+    place = tmp_path_factory.mktemp("expected")
+    campaign = Campaign.create(place / "campaign", campaign_text())
+    train_generation(campaign.root, [write_frames(place / "batch.extxyz", 0, 6)])
+    return bundle(campaign)
+
+
+def test_a_form_starts_a_generation(
+    expected: dict[str, str], make_campaign: MakeCampaign, write_batch: WriteBatch
 ) -> None:
-    data = write_batch(0, 6)
-    python, form = make_campaign("python"), make_campaign("form")
-    train_generation(python.root, [data])
-    here = ended(ask_for("train-generation/cpu", campaign=str(form.root), data=[str(data)]).id)
-    assert here.state is not None
-    assert here.state.is_completed(), here.state.message
-    assert here.work_pool_name == "cpu-pool"
-    assert bundle(form) == bundle(python)
-    (training,) = trainings_of(here.id)
+    campaign = make_campaign()
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 6))]).id)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    assert run.work_pool_name == "cpu-pool"
+    (training,) = trainings_of(run.id)
     assert training.work_pool_name is None  # in the same process
+    assert bundle(campaign) == expected
+
+
+def test_a_form_makes_the_campaign(
+    expected: dict[str, str], tmp_path: Path, campaign_text: Callable[..., str], write_batch: WriteBatch
+) -> None:
+    asked = {
+        "campaign": str(tmp_path / "new"),
+        "data": [str(write_batch(0, 6))],
+        "new_campaign": {**yaml.safe_load(campaign_text()), "reference": {"kind": "none"}},
+    }
+    run = ended(ask_for("train-generation/cpu", **asked).id)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    assert bundle(Campaign(tmp_path / "new")) == expected
+
+
+def test_the_command_line_starts_a_generation(
+    service: str, expected: dict[str, str], make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign()
+    command = [sys.executable, "-m", "deployments.cli", "run", str(campaign.root), str(write_batch(0, 6))]
+    subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "PREFECT_API_URL": f"{service}/api"}, check=True)
+    assert bundle(campaign) == expected
+
+
+def test_a_flow_starts_a_generation_in_itself_or_in_the_service(
+    expected: dict[str, str], make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    data = [str(write_batch(0, 6))]
+    inside, outside = make_campaign("inside"), make_campaign("outside")
+
+    @flow
+    def upstream() -> None:
+        train_generation(inside.root, data)
+        asked = {"campaign": str(outside.root), "data": data}
+        run = run_deployment("train-generation/cpu", parameters=asked, poll_interval=1)
+        assert run.state is not None
+        assert run.state.is_completed(), run.state.message
+
+    upstream()
+    assert bundle(inside) == bundle(outside) == expected
 
 
 def test_a_training_elsewhere_gives_the_same_bundle(
-    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+    expected: dict[str, str], make_campaign: MakeCampaign, write_batch: WriteBatch
 ) -> None:
-    data = write_batch(0, 6)
-    here, there = make_campaign("here"), make_campaign("there", placement=ELSEWHERE)
-    train_generation(here.root, [data])
-    run = ended(ask_for("train-generation/cpu", campaign=str(there.root), data=[str(data)]).id)
+    campaign = make_campaign(placement=ELSEWHERE)
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 6))]).id)
     assert run.state is not None
     assert run.state.is_completed(), run.state.message
     (training,) = trainings_of(run.id)
     assert training.work_pool_name == "gpu-pool"
-    assert bundle(here) == bundle(there)
+    assert bundle(campaign) == expected
+
+
+def test_the_real_engine_trains_in_the_pool_of_the_gpus(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaign = make_campaign(real_engine=True, placement=ELSEWHERE)
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 20))]).id)
+    assert run.state is not None
+    assert run.state.is_completed(), run.state.message
+    (training,) = trainings_of(run.id)
+    assert training.work_pool_name == "gpu-pool"
+    potential = Potential.current(campaign)
+    assert potential is not None
+    assert potential.record.devices is not None
+    assert "CPU:0" in potential.record.devices
+    assert {"start_up", "evaluator", "optimiser"} <= set(potential.record.seconds)
+
+
+def test_two_trainings_share_one_gpu_slot_in_turn(
+    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+) -> None:
+    campaigns = [make_campaign(name, placement=ELSEWHERE) for name in ("one", "other")]
+    data = [str(write_batch(0, 6))]
+    runs = [ask_for("train-generation/cpu", campaign=str(campaign.root), data=data) for campaign in campaigns]
+    assert {ended(run.id).state_name for run in runs} == {"Completed"}
+    first, second = sorted(
+        (training for run in runs for training in trainings_of(run.id)),
+        key=lambda run: run.start_time or run.created,
+    )
+    assert first.end_time is not None
+    assert second.start_time is not None
+    assert first.end_time <= second.start_time
 
 
 def test_an_event_starts_a_generation(
-    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+    expected: dict[str, str], make_campaign: MakeCampaign, write_frames: WriteFrames
 ) -> None:
     campaign = make_campaign()
     write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
@@ -130,11 +216,11 @@ def test_an_event_starts_a_generation(
         payload={"campaign": str(campaign.root), "min_new_structures": 6},
     )
     assert wait_for(lambda: (campaign.root / "inbox" / "done" / "gen_01" / "results.extxyz").exists(), PATIENCE)
-    assert Potential.current(campaign) is not None
+    assert bundle(campaign) == expected
 
 
 def test_a_schedule_starts_a_generation(
-    service: str, make_campaign: MakeCampaign, write_frames: WriteFrames
+    expected: dict[str, str], make_campaign: MakeCampaign, write_frames: WriteFrames
 ) -> None:
     campaign = make_campaign()
     write_frames(campaign.root / "inbox" / "results.extxyz", 0, 6)
@@ -156,7 +242,7 @@ def test_a_schedule_starts_a_generation(
         finally:
             (made,) = response.json()
             client.delete_deployment_schedule(watch.id, made["id"])
-    assert Potential.current(campaign) is not None
+    assert bundle(campaign) == expected
 
 
 def test_a_training_that_fails_elsewhere_fails_here_with_its_reason(

@@ -24,10 +24,10 @@ from mlip_train.generation import check_continued, finish_linear
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.pacemaker import curvature
 from mlip_train.pacemaker.bbasis import coefficients_of, load_bbasis
+from mlip_train.pacemaker.callbacks import STOP_CALLBACK, TELL_CALLBACK
 from mlip_train.pacemaker.curvature import first_inverse_hessian
 from mlip_train.pacemaker.interim import InterimRecord
 from mlip_train.pacemaker.library import ACEBBasisSet
-from mlip_train.pacemaker.time_budget import STOP_CALLBACK
 from mlip_train.pacemaker.warm_start import has_idle_density, seed_second_density
 from mlip_train.planning import FitPlan, finished_fit, plan_fit, write_fit
 from mlip_train.potential import Potential
@@ -364,7 +364,7 @@ def test_the_fit_is_given_the_chosen_structures_only(make: Make) -> None:
 
 def test_a_time_budget_is_a_callback_of_the_engine(make: Make) -> None:
     native = yaml.safe_load(planned(make(fit={"max_epochs": 8, "max_hours": 1.5}), 1).run.input_yaml.read_text())
-    assert native["fit"]["callbacks"] == [STOP_CALLBACK]
+    assert native["fit"]["callbacks"] == [TELL_CALLBACK, STOP_CALLBACK]
     assert native["fit"]["maxiter"] == 8
 
 

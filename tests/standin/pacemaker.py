@@ -6,6 +6,7 @@ raises StopIteration, and says at the end why it stopped. The environment says h
 
 STANDIN_FAILS    one of the names in `main`, each a way in which the real engine was seen to fail
 STANDIN_SECONDS  time per iteration
+STANDIN_DEVICES  what its TensorFlow would compute on, for example /device:GPU:0
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +37,10 @@ HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 def main() -> int:
     native = yaml.safe_load(Path(sys.argv[1]).read_text())
     print("stand-in engine, loading", native["data"]["filename"], flush=True)
+    if devices := os.environ.get("STANDIN_DEVICES"):
+        listed = [SimpleNamespace(name=name) for name in devices.split()]
+        config = SimpleNamespace(list_logical_devices=lambda: listed)
+        sys.modules["tensorflow"] = SimpleNamespace(config=config)  # type: ignore[assignment]
     if FAILS == "crash_at_start":
         print("ValueError: this is the reason of the crash", file=sys.stderr)
         return 1

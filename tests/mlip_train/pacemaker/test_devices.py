@@ -11,13 +11,14 @@ import pytest
 
 from mlip_train.config import CampaignConfig, Gpu
 from mlip_train.errors import EngineError, NoGpuError
-from mlip_train.pacemaker import devices
+from mlip_train.pacemaker import callbacks
+from mlip_train.pacemaker.callbacks import tell_devices
 from mlip_train.pacemaker.devices import (
     Devices,
     check_gpu,
+    check_told,
     devices_told,
     gpu_environment,
-    tell_devices,
     visible_devices,
 )
 from mlip_train.pacemaker.input_yaml import render_input
@@ -28,9 +29,9 @@ ONE = Devices(tensorflow="2.21.0", gpus=("NVIDIA A100",))
 
 @pytest.fixture
 def _told_anew() -> Iterator[None]:
-    devices._tell_once.cache_clear()
+    callbacks._tell_once.cache_clear()
     yield
-    devices._tell_once.cache_clear()
+    callbacks._tell_once.cache_clear()
 
 
 def test_a_training_that_needs_a_gpu_is_refused_without() -> None:
@@ -40,6 +41,13 @@ def test_a_training_that_needs_a_gpu_is_refused_without() -> None:
         check_gpu(Gpu(index=1), NONE)
     check_gpu(Gpu(required=False), NONE)
     check_gpu(Gpu(), ONE)
+
+
+def test_a_training_whose_engine_got_no_gpu_is_refused() -> None:
+    with pytest.raises(NoGpuError, match=r"asks for a GPU, but the engine computes on /device:CPU:0"):
+        check_told(Gpu(), "/device:CPU:0")
+    check_told(Gpu(required=False), "/device:CPU:0")
+    check_told(Gpu(), "/device:CPU:0, /device:GPU:0")
 
 
 def test_the_chosen_gpu_is_the_only_one_that_is_seen() -> None:

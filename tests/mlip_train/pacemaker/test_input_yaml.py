@@ -97,7 +97,12 @@ def test_every_field_of_the_basis_and_the_fit_reaches_the_engine() -> None:
             },
         },
         "data": {"filename": str(TRAIN), "test_filename": str(TEST), "reference_energy": energies},
-        "fit": {"loss": {"kappa": 0.75, "L2_coeffs": 1e-8}, "optimizer": "L-BFGS-B", "maxiter": 25},
+        "fit": {
+            "loss": {"kappa": 0.75, "L2_coeffs": 1e-8},
+            "optimizer": "L-BFGS-B",
+            "maxiter": 25,
+            "callbacks": ["mlip_train.pacemaker.callbacks.tell_devices"],
+        },
         "backend": {"evaluator": "tensorpot", "batch_size": 3, "display_step": 5},
     }
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mlip_train.pacemaker.callbacks import DEADLINE, STOP_CALLBACK, USED_UP, stop_when_used_up
 from mlip_train.pacemaker.outcome import reason_it_stopped
-from mlip_train.pacemaker.time_budget import DEADLINE, STOP_CALLBACK, USED_UP, stop_when_used_up
 
 BEGIN = "2026-11-22 01:00:00,000 L - Cycle fitting loop\n"
 
