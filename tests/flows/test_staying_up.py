@@ -46,7 +46,7 @@ def states(url: str, name: str) -> list[str | None]:
 def test_a_training_goes_on_while_the_server_restarts(
     make_campaign: MakeCampaign, write_batch: WriteBatch, server: LocalServer
 ) -> None:
-    campaign = make_campaign(environment={"STANDIN_SECONDS": "2"})
+    campaign = make_campaign(environment={"STANDIN_SECONDS": "4"})
     url = server.url()
     assert url is not None
     process = start_run(campaign, write_batch(0, 6), url)
