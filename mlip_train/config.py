@@ -28,6 +28,7 @@ __all__ = [
     "Element",
     "EnergyBasedWeighting",
     "Engine",
+    "EnginePlace",
     "Fit",
     "LossWeights",
     "SplitRule",
@@ -246,7 +247,9 @@ class Checks(FrozenModel):
 class Deployment(FrozenModel):
     """A Prefect deployment that trains, usually in a work pool of GPU machines."""
 
-    deployment: str = Field(pattern=r"^[^/]+/[^/]+$", description="For example train-potential/gpu.")
+    deployment: str = Field(
+        "train-potential/gpu", pattern=r"^[^/]+/[^/]+$", description="Its name: that of its flow, /, and its own."
+    )
 
 
 class Gpu(FrozenModel):
@@ -259,7 +262,19 @@ class Gpu(FrozenModel):
     required: bool = Field(True, description="Fail at once when TensorFlow sees no GPU.")
 
 
-class Engine(FrozenModel):
+class EnginePlace(FrozenModel):
+    """Where Pacemaker runs."""
+
+    placement: Literal["here"] | Deployment = Field(
+        "here",
+        description="here: as a child process of the flow; or {deployment: train-potential/gpu}: where that "
+        "deployment's workers are, on the same file system.",
+    )
+    gpu: Gpu | None = Field(None, description="null: TensorFlow takes what it sees.")
+    max_hours: float = Field(12.0, gt=0, description="Wall-time limit of one training in hours.")
+
+
+class Engine(EnginePlace):
     """Where and how Pacemaker runs."""
 
     command: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
@@ -267,16 +282,9 @@ class Engine(FrozenModel):
         description="The engine's command and leading arguments, for example [srun, pacemaker]. Its Python needs "
         "mlip_train, too.",
     )  # fmt: skip
-    placement: Literal["here"] | Deployment = Field(
-        "here",
-        description="here: as a child process of the flow; or {deployment: train-potential/gpu}: where that "
-        "deployment's workers are, on the same file system.",
-    )
-    gpu: Gpu | None = Field(None, description="null: TensorFlow takes what it sees.")
     environment: dict[str, str] = Field(
         {}, description="Environment variables for the engine, for example {OMP_NUM_THREADS: '4'}."
     )
-    max_hours: float = Field(12.0, gt=0, description="Wall-time limit of one training in hours.")
 
     @field_validator("environment", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from mlip_train.config import (
     CampaignConfig,
     Checks,
     Element,
-    Engine,
+    EnginePlace,
     Fit,
     LossWeights,
     SplitRule,
@@ -53,7 +53,8 @@ class NewCampaign(FrozenModel):
     active_set: ActiveSetRule | None = Field(None, description=f"Which structures are learned. {_AS_USUAL}")
     test: SplitRule | None = Field(None, description=f"Which structures are kept for testing. {_AS_USUAL}")
     checks: Checks | None = Field(None, description=f"What DFT results must satisfy. {_AS_USUAL}")
-    engine: Engine | None = Field(None, description=f"Where and how Pacemaker runs. {_AS_USUAL}")
+    # not `Engine`: Prefect keeps what a form was given, and its environment may hold secrets
+    engine: EnginePlace | None = Field(None, description=f"Where Pacemaker runs. {_AS_USUAL}")
 
     def campaign_yaml(self) -> str:
         """The text of its campaign.yaml.

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import yaml
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -27,7 +26,7 @@ from prefect.states import Cancelling
 from deployments.deploy import deploy
 from flows.train_generation import train_generation
 from mlip_train import Campaign, Potential
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, SILICON
 from tests.flows.test_sudden_death import engines_of, wait_for
 
 MakeCampaign = Callable[..., Campaign]
@@ -120,20 +119,6 @@ def test_a_form_starts_a_generation(
     assert bundle(campaign) == expected
 
 
-def test_a_form_makes_the_campaign(
-    expected: dict[str, str], tmp_path: Path, campaign_text: Callable[..., str], write_batch: WriteBatch
-) -> None:
-    asked = {
-        "campaign": str(tmp_path / "new"),
-        "data": [str(write_batch(0, 6))],
-        "new_campaign": {**yaml.safe_load(campaign_text()), "reference": {"kind": "none"}},
-    }
-    run = ended(ask_for("train-generation/cpu", **asked).id)
-    assert run.state is not None
-    assert run.state.is_completed(), run.state.message
-    assert bundle(Campaign(tmp_path / "new")) == expected
-
-
 def test_the_command_line_starts_a_generation(
     service: str, expected: dict[str, str], make_campaign: MakeCampaign, write_batch: WriteBatch
 ) -> None:
@@ -173,16 +158,24 @@ def test_a_training_elsewhere_gives_the_same_bundle(
     assert bundle(campaign) == expected
 
 
-def test_the_real_engine_trains_in_the_pool_of_the_gpus(
-    service: str, make_campaign: MakeCampaign, write_batch: WriteBatch
+def test_a_form_makes_a_campaign_and_the_real_engine_trains_it_where_the_gpus_are(
+    service: str, tmp_path: Path
 ) -> None:
-    campaign = make_campaign(real_engine=True, placement=ELSEWHERE)
-    run = ended(ask_for("train-generation/cpu", campaign=str(campaign.root), data=[str(write_batch(0, 20))]).id)
+    campaign = tmp_path / "silicon"
+    settings = {
+        "elements": ["Si"],
+        "preset": "quick",
+        "basis": None,
+        "fit": {"max_epochs": 10},
+        "engine": {"placement": ELSEWHERE},
+    }
+    data = [str(SILICON / "batch_1.extxyz")]
+    run = ended(ask_for("train-generation/cpu", campaign=str(campaign), data=data, new_campaign=settings).id)
     assert run.state is not None
     assert run.state.is_completed(), run.state.message
     (training,) = trainings_of(run.id)
     assert training.work_pool_name == "gpu-pool"
-    potential = Potential.current(campaign)
+    potential = Potential.current(Campaign(campaign))
     assert potential is not None
     assert potential.record.devices is not None
     assert "CPU:0" in potential.record.devices

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from mlip_train import Campaign, CampaignConfig
+from mlip_train.config import EnginePlace
 from mlip_train.errors import CampaignNotFoundError, ConfigError
 from mlip_train.new_campaign import NewCampaign, provide_campaign
 from mlip_train.template import campaign_yaml
@@ -29,13 +30,21 @@ def test_what_a_form_leaves_at_none_is_what_the_preset_says(tmp_path: Path) -> N
 
 
 def test_a_form_that_fills_in_every_section_is_understood(tmp_path: Path) -> None:
+    usual = CampaignConfig(elements=("Ni", "Al"))
     sections: dict[str, Any] = {
-        name: getattr(CampaignConfig(elements=("Ni", "Al")), name).model_dump(mode="json")
+        name: getattr(usual, name).model_dump(mode="json")
         for name in NewCampaign.model_fields
-        if name not in ("elements", "preset")
+        if name not in ("elements", "preset", "engine")
     }
-    new = NewCampaign.model_validate({"elements": ["Ni", "Al"], "preset": "standard", **sections})
-    assert provide_campaign(tmp_path / "alloy", new).config == CampaignConfig(elements=("Ni", "Al"))
+    place = EnginePlace().model_dump(mode="json")
+    new = NewCampaign.model_validate({"elements": ["Ni", "Al"], "preset": "standard", "engine": place, **sections})
+    assert provide_campaign(tmp_path / "alloy", new).config == usual
+
+
+@pytest.mark.parametrize("key", ["command", "environment"])
+def test_a_form_says_neither_what_to_run_nor_with_which_secrets(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"unknown key '{key}'"):
+        NewCampaign.model_validate({"elements": ["Si"], "engine": {key: {"TOKEN": "1"}}})
 
 
 def test_the_same_form_may_be_sent_again(tmp_path: Path) -> None:
