@@ -18,6 +18,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.utilities.urls import url_for
 
 from deployments.local_server import prefect_api
 from mlip_train.errors import MlipTrainError
@@ -87,12 +88,19 @@ def _crash_what_is_silent() -> Automation:
     )
 
 
+def _form() -> str:
+    """Address of the page on which a person starts a generation."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("train-generation/cpu")
+    return f"{url_for('deployment', obj_id=deployment.id)}/run"
+
+
 def main() -> None:
     """Register the service with the configured server, or with the local one."""
     try:
         with prefect_api():
             deploy()
-            print(f"Deployed to {PREFECT_API_URL.value().removesuffix('/api')}/deployments. Next: make work")
+            print(f"Deployed. Next: make work. Then start a generation with this form:\n  {_form()}")
     except MlipTrainError as error:
         sys.exit(f"Error: {error}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
 from prefect.states import Completed, State
 from prefect.utilities.urls import url_for
+from pydantic import WithJsonSchema
 
 from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
@@ -31,6 +32,8 @@ from tasks.start import start
 
 __all__ = ["GenerationResult", "train_generation"]
 
+# one kind of text in the form, which would offer a choice between two
+Source = Annotated[str | Path, WithJsonSchema({"type": "string"})]
 
 _TEMPORARY_SERVER = (
     "Prefect started a temporary server, which loses task runs. Start one that stays with `make serve` and set "
@@ -53,7 +56,7 @@ def _run_name() -> str:
 # Prefect's form explains parameters that are described in this style only
 @flow(name="train-generation", flow_run_name=_run_name)
 def train_generation(
-    campaign: Path, data: list[str | Path], new_campaign: NewCampaign | None = None
+    campaign: Path, data: list[Source], new_campaign: NewCampaign | None = None
 ) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 

@@ -66,6 +66,7 @@ def test_the_form_of_a_new_campaign_reads_like_campaign_yaml() -> None:
     form = parameter_schema(train_generation).model_dump()
     assert list(form["properties"]) == ["campaign", "data", "new_campaign"]
     assert form["required"] == ["campaign", "data"]
+    assert form["properties"]["data"]["items"] == {"type": "string"}
     sections = form["definitions"]
     assert sections["NewCampaign"]["properties"]["preset"]["enum"] == ["quick", "standard", "accurate"]
     assert sections["NewCampaign"]["properties"]["preset"]["default"] == "standard"
