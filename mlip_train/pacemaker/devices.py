@@ -14,6 +14,7 @@ from mlip_train.config import Gpu
 from mlip_train.errors import EngineError, NoGpuError
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.callbacks import COMPUTES_ON
+from mlip_train.pacemaker.log import last_attempt
 
 __all__ = [
     "Devices",
@@ -109,6 +110,5 @@ def _no_gpu(gpu: Gpu, but: str) -> NoGpuError:
 
 def devices_told(log: Path) -> str | None:
     """What the engine said in its last attempt; None if nothing yet."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    told = [line.removeprefix(COMPUTES_ON) for line in lines if line.startswith(COMPUTES_ON)]
+    told = [line.removeprefix(COMPUTES_ON) for line in last_attempt(log) if line.startswith(COMPUTES_ON)]
     return told[-1] if told else None

@@ -9,10 +9,10 @@ from statistics import median
 from typing import Final
 
 from mlip_train.model import FrozenModel
+from mlip_train.pacemaker.log import last_attempt
 
 __all__ = ["Timings", "read_timings"]
 
-_BEGINS: Final = "Start pacemaker"  # said once per attempt
 _STAMP: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - ")
 _ATOMS: Final = re.compile(r"Total number of atoms: (\d+)")  # of the training set first
 _EVALUATION: Final = re.compile(r"\((\d+) evals\).*Time/eval: +([\d.]+) mcs/at")
@@ -46,7 +46,7 @@ def read_timings(log: Path, seconds: float) -> Timings | None:
     Timings or None
         None where the log does not tell, as that of another version of the engine.
     """
-    attempt = log.read_text(errors="replace").rpartition(_BEGINS)[2].splitlines()
+    attempt = last_attempt(log)
     atoms = next((int(found[1]) for line in attempt if (found := _ATOMS.search(line))), None)
     evaluations = [
         (line, int(found[1]), float(found[2])) for line in attempt if (found := _EVALUATION.search(line))

@@ -109,3 +109,9 @@ def test_the_engine_says_once_what_it_computes_on(
     assert log.read_text().count("computes on") == 1
     assert devices_told(log) == "/device:CPU:0, /device:GPU:0"
     assert devices_told(tmp_path / "none.txt") is None
+
+
+def test_what_an_earlier_attempt_computed_on_says_nothing_of_this_one(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(f"Start pacemaker\n{callbacks.COMPUTES_ON}/device:CPU:0\nStart pacemaker\nloading\n")
+    assert devices_told(log) is None
