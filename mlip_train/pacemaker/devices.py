@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mlip_train.config import Gpu
 from mlip_train.errors import EngineError, NoGpuError
 from mlip_train.model import FrozenModel
+
+if TYPE_CHECKING:  # the configuration itself imports from this package, which imports this module
+    from mlip_train.config import Gpu
 
 __all__ = [
     "TELL_CALLBACK",
