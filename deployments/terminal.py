@@ -29,9 +29,11 @@ class _FlowMessages(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         ours = Path(record.pathname).parent.name in {"tasks", "flows"}
-        repeated_by_bar = getattr(record, "is_progress", False) and self._console.is_terminal
+        repeated = getattr(record, "is_end", False) or (
+            getattr(record, "is_progress", False) and self._console.is_terminal
+        )
         of_others = not record.name.startswith("prefect") and record.levelno >= logging.ERROR
-        if (ours and not repeated_by_bar) or of_others:
+        if (ours and not repeated) or of_others:
             style = "yellow" if record.levelno >= logging.WARNING else None
             self._console.print(record.getMessage(), style=style, markup=False, highlight=False)
 

@@ -14,9 +14,11 @@ from prefect.states import Completed, State
 from prefect.utilities.urls import url_for
 from pydantic import WithJsonSchema
 
+from flows.ending import failed, tell_plainly
 from flows.train_potential import train_where_placed
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
+from mlip_train.errors import MlipTrainError
 from mlip_train.model import FrozenModel
 from mlip_train.new_campaign import NewCampaign, provide_campaign
 from mlip_train.potential import Potential
@@ -60,31 +62,45 @@ def train_generation(
 ) -> GenerationResult:
     """Turn a batch of DFT results into the next potential.
 
-    The run ends in state Completed with the new potential, or Skipped when everything was known already.
+    The run ends in state Completed with the new potential, Skipped when everything was known already, Rejected
+    when the potential is not fit to be published, or Failed.
 
     Args:
         campaign: Directory of the campaign; one that is not there yet is made, if `new_campaign` is given.
         data: DFT results: files that ASE can read, folders of them, or glob patterns.
         new_campaign: What a new campaign trains. Leave it None for one that is there: its campaign.yaml counts.
     """
+    _greet()
+    try:
+        here = provide_campaign(campaign, new_campaign)
+        with here.hold(on_wait=_tell_of_waiting):
+            return _run(here, [str(source) for source in data])
+    except MlipTrainError as error:
+        return failed(error)
+
+
+def _greet() -> None:
+    tell_plainly()
     logger = get_run_logger()
-    logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id))
+    # for the terminal; the page needs no link to itself
+    logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id), extra={"send_to_api": False})
     if get_current_settings().api.url is None:
         logger.warning(_TEMPORARY_SERVER)
-    here = provide_campaign(campaign, new_campaign)
-    with here.hold(on_wait=_tell_of_waiting):
-        batch = accumulate(here.root, [str(source) for source in data])
-        if batch.generation is None:
-            return _skipped(here, batch)
-        _name_run(f"{here.name} generation {batch.generation}")
-        selection = select(here.root, batch.generation)
-        plan = start(here.root, batch.generation, selection)
-        render(plan)
-        fit = train_where_placed(plan)
-        deployment = deploy(plan)
-        evaluation = evaluate(plan)
-        grade(plan)
-        potential = publish(plan, fit, deployment, evaluation)
+
+
+def _run(here: Campaign, data: list[str]) -> State[GenerationResult]:
+    batch = accumulate(here.root, data)
+    if batch.generation is None:
+        return _skipped(here, batch)
+    _name_run(f"{here.name} generation {batch.generation}")
+    selection = select(here.root, batch.generation)
+    plan = start(here.root, batch.generation, selection)
+    render(plan)
+    fit = train_where_placed(plan)
+    deployment = deploy(plan)
+    evaluation = evaluate(plan)
+    grade(plan)
+    potential = publish(plan, fit, deployment, evaluation)
     return _published(potential, batch)
 
 

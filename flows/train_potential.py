@@ -12,8 +12,9 @@ from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, MissingResul
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from flows.ending import failed, tell_plainly
 from mlip_train.campaign import Campaign
-from mlip_train.errors import InputError, TrainingInterruptedError
+from mlip_train.errors import InputError, MlipTrainError, TrainingInterruptedError
 from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
 from tasks.train import train
 
@@ -36,7 +37,11 @@ def train_potential(campaign: Path, generation: int, identity: str) -> FitRecord
         generation: Number of the generation.
         identity: Which fit is meant: `identity` in the generation's plan.json.
     """
-    return train(read_plan(Campaign(campaign), generation, identity))
+    tell_plainly()
+    try:
+        return train(read_plan(Campaign(campaign), generation, identity))
+    except MlipTrainError as error:
+        return failed(error)
 
 
 def train_where_placed(plan: FitPlan) -> FitRecord:

@@ -10,10 +10,11 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 from pydantic import Field
 
+from flows.ending import failed, tell_plainly
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train.accumulation import Accumulation, preview
 from mlip_train.campaign import Campaign
-from mlip_train.errors import CampaignBusyError
+from mlip_train.errors import CampaignBusyError, MlipTrainError
 from mlip_train.inbox import Inbox
 from mlip_train.potential import Potential
 from tasks.inbox import claim, examine, finish
@@ -46,7 +47,14 @@ def watch_inbox(
         another run is at work.
     """
     # The parameters are in Google's style above because Prefect's form reads no other.
-    here = Campaign(campaign)
+    tell_plainly()
+    try:
+        return _watch(Campaign(campaign), min_new_structures, settle_seconds)
+    except MlipTrainError as error:
+        return failed(error)
+
+
+def _watch(here: Campaign, min_new_structures: int, settle_seconds: float) -> State[GenerationResult]:
     try:
         with Inbox(here).hold():
             arrivals = examine(here.root, settle_seconds)

@@ -59,7 +59,7 @@ class Evaluation(FrozenModel):
 
     def __str__(self) -> str:
         test = "no test set" if self.test is None else f"test set: {self.test.overall}"
-        before = "" if self.before is None else f" (the potential before: {self.before.overall})"
+        before = "" if self.before is None else f" (its parent: {self.before.overall})"
         return f"{test}{before}; training set: {self.train.overall}"
 
 

@@ -19,7 +19,7 @@ from mlip_train.potential import Potential
 from mlip_train.starting import lay_basis
 from mlip_train.structures import Structure
 
-__all__ = ["Selection", "Share", "chosen_ids", "chosen_structures", "select_structures"]
+__all__ = ["Selection", "Share", "chosen_ids", "chosen_structures", "read_selection", "select_structures"]
 
 
 class Share(FrozenModel):
@@ -90,6 +90,11 @@ def select_structures(
     content = _SelectionFile(selection=selection, structures=tuple(choice.ids))
     write_atomically(run.selection, content.model_dump_json(indent=1) + "\n")
     return selection
+
+
+def read_selection(run: GenerationDirectory) -> Selection:
+    """What selection.json says in numbers."""
+    return _SelectionFile.model_validate_json(run.selection.read_bytes()).selection
 
 
 def chosen_ids(run: GenerationDirectory) -> frozenset[str]:

@@ -16,7 +16,7 @@ from tasks.artifacts import report_dataset
 __all__ = ["accumulate", "stage_dft_results"]
 
 
-@task(name="accumulate")
+@task(name="accumulate", task_run_name="accumulate")
 def accumulate(campaign: Path, data: list[str]) -> Accumulation:
     """Check a batch of DFT results and store what is new."""
     logger = get_run_logger()

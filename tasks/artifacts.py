@@ -11,21 +11,19 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from mlip_train.campaign import Campaign
 from mlip_train.deployment import Deployment
-from mlip_train.evaluation import Errors, Evaluation
+from mlip_train.evaluation import Errors, Evaluation, SplitErrors
 from mlip_train.planning import FitPlan
-from mlip_train.potential import Potential
-from mlip_train.selection import Selection
+from mlip_train.potential import Potential, PotentialRecord
+from mlip_train.selection import Selection, read_selection
 
 __all__ = [
     "ProgressReport",
@@ -60,20 +58,35 @@ def never_in_the_way() -> Iterator[None]:
 
 
 class ProgressReport:
-    """The progress artifact of a training."""
+    """The progress artifact of a training, on the page of the generation that it is a part of."""
 
     def __init__(self, plan: FitPlan) -> None:
         self._plan = plan
         self._artifact: UUID | None = None
+        self._last = "no iteration was reported"
 
     def update(self, percent: float, description: str) -> None:
         """Create the artifact, or move it on."""
-        with never_in_the_way():
+        self._last = description
+        with never_in_the_way(), get_client(sync_client=True) as client:
             if self._artifact is None:
-                key = artifact_key(self._plan.campaign, "training")
-                self._artifact = create_progress_artifact(percent, key=key, description=description)
+                self._artifact = client.create_artifact(self._new(percent, description)).id
             else:
-                update_progress_artifact(self._artifact, progress=percent, description=description)
+                told = ArtifactUpdate(data=percent, description=description)
+                client.update_artifact(self._artifact, told)
+
+    def end(self) -> None:
+        """Tell that there is nothing to wait for any more."""
+        self.update(100.0, f"the engine has ended; last report: {self._last}")
+
+    def _new(self, percent: float, description: str) -> ArtifactCreate:
+        return ArtifactCreate(
+            type="progress",
+            key=artifact_key(self._plan.campaign, "training"),
+            data=percent,
+            description=description,
+            flow_run_id=flow_run.parent_flow_run_id or flow_run.id,
+        )
 
 
 def report_dataset(campaign: Campaign) -> None:
@@ -97,23 +110,21 @@ def report_dataset(campaign: Campaign) -> None:
 
 
 def report_errors(plan: FitPlan, evaluation: Evaluation) -> None:
-    """Table of errors, overall and per config type."""
-    rows = []
-    for split, errors in (
-        ("test", evaluation.test),
-        ("test, before", evaluation.before),
-        ("training", evaluation.train),
-    ):
-        if errors is None:
-            continue
-        rows.append(_error_row(split, "all", errors.overall))
-        rows += [_error_row(split, name, of_type) for name, of_type in errors.by_config_type.items()]
+    """Table of errors, overall and per config type, against the parent on the test set."""
+    parents = _by_type(evaluation.before)
+    rows = [
+        _error_row(split, name, errors, parents.get(name) if split == "test" else None, bool(parents))
+        for split, of_split in (("test", evaluation.test), ("training", evaluation.train))
+        for name, errors in _by_type(of_split).items()
+    ]
+    overall = (evaluation.test or evaluation.train).overall
+    parent_told = " and, for the test structures, against the parent" if parents else ""
     with never_in_the_way():
         create_table_artifact(
             rows,
             key=artifact_key(plan.campaign, "errors"),
-            description=f"Errors of generation {plan.generation} against DFT, computed with the .yace file: E in "
-            "meV/atom, F in meV/Å, stress RMSE in GPa. Before: the potential before, on the same structures",
+            description=f"Generation {plan.generation}: {overall}. Computed with the .yace file against DFT"
+            f"{parent_told}: E in meV/atom, F in meV/Å, stress in GPa",
         )
 
 
@@ -123,7 +134,7 @@ def report_loss_curve(plan: FitPlan) -> None:
         create_markdown_artifact(
             _picture(plan.run.loss_curve),
             key=artifact_key(plan.campaign, "loss-curve"),
-            description=f"Loss of generation {plan.generation} over the iterations",
+            description=f"Generation {plan.generation}: loss and force error over the iterations",
         )
 
 
@@ -134,25 +145,36 @@ def report_dimers(plan: FitPlan, deployment: Deployment) -> None:
         create_markdown_artifact(
             "\n\n".join([*told, _picture(plan.run.dimer_curves)]),
             key=artifact_key(plan.campaign, "dimers"),
-            description=f"Two atoms that approach each other, generation {plan.generation}",
+            description=f"Generation {plan.generation}: energy of two atoms that approach each other",
         )
 
 
-def report_potential(campaign: Campaign, potential: Potential) -> None:
-    """Where the potential is and how to use it."""
-    elements = " ".join(potential.record.elements)
-    references = potential.record.reference_energies
-    energies = ", ".join(f"{energy:.6g} eV per {element}" for element, energy in references.items())
-    text = f"""\
-# {campaign.name}: generation {potential.generation}
+def report_potential(plan: FitPlan, potential: Potential) -> None:
+    """All of a generation on one page: where its potential is, how good it is, and how to use it."""
+    with never_in_the_way():
+        create_markdown_artifact(
+            _page_of(plan, potential),
+            key=artifact_key(plan.campaign, "potential"),
+            description=f"Generation {potential.generation}: {potential.yace}",
+        )
+
+
+def _page_of(plan: FitPlan, potential: Potential) -> str:
+    record = potential.record
+    energies = ", ".join(f"{energy:.6g} eV per {e}" for e, energy in record.reference_energies.items())
+    return f"""\
+# {plan.campaign.name}: generation {potential.generation}
 
 **{potential.yace}**
 
-{potential.use}. Reference potential: {potential.record.lineage.reference}.
+{potential.use}.
 
-{potential.errors}
+{_errors_in_short(record.errors)}
 
-The fit {potential.record.lineage.start}. Trained on {potential.record.lineage.n_train} structures.
+Learned from {read_selection(plan.run)}. The fit {record.lineage.start}. It stopped: {record.convergence}.
+Reference potential: {record.lineage.reference}. {_time_of(record)}.
+
+{_picture(plan.run.loss_curve)}
 
 Its energies are relative to {energies}: add these per atom to compare with DFT totals.
 
@@ -161,28 +183,36 @@ ASE:
 from mlip_train import Potential
 atoms.calc = Potential.load({str(potential.path)!r}).calculator()
 ```
-LAMMPS, with atom types in the order {elements} (`variable grades index yes` before it grades extrapolation, too):
+LAMMPS, with atom types in the order {" ".join(record.elements)} (with `variable grades index yes` before it, it
+grades extrapolation, too):
 ```
 variable potentials index "{potential.path.parent}"
 include "{potential.lmp}"
 ```
 """
-    with never_in_the_way():
-        create_markdown_artifact(
-            text,
-            key=artifact_key(campaign.root, "potential"),
-            description=f"Potential of generation {potential.generation}",
-        )
 
 
-def report_selection(campaign: Path, selection: Selection) -> None:
+def _time_of(record: PotentialRecord) -> str:
+    """Seconds of the engine, and where they went."""
+    parts = [f"{part.replace('_', '-')} {s:.0f} s" for part, s in record.seconds.items() if part != "engine"]
+    spent = f" ({', '.join(parts)})" if parts else ""
+    where = f" on {record.devices}" if record.devices else ""
+    return f"Time of the engine: {record.seconds['engine']:.0f} s{spent}{where}"
+
+
+def report_selection(campaign: Path, generation: int, selection: Selection) -> None:
     """Table of what a fit learns from."""
-    rows = [{"what": "all structures", "learned from": str(selection.structures)}]
-    rows += [{"what": f"with {e}", "learned from": str(share)} for e, share in selection.by_element.items()]
-    rows += [{"what": name, "learned from": str(share)} for name, share in selection.by_config_type.items()]
+    shares = {
+        "all": selection.structures,
+        **{f"with {element}": share for element, share in selection.by_element.items()},
+        **{f"config type {name}": share for name, share in selection.by_config_type.items()},
+    }
+    rows = [{"training structures": of, "learned from": str(share)} for of, share in shares.items()]
     with never_in_the_way():
         create_table_artifact(
-            rows, key=artifact_key(campaign, "selection"), description=f"{selection}; {selection.seconds:.1f} s"
+            rows,
+            key=artifact_key(campaign, "selection"),
+            description=f"Generation {generation} learns from {selection}",
         )
 
 
@@ -191,15 +221,44 @@ def _picture(path: Path) -> str:
     return f"![{path.stem}](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()})"
 
 
-def _error_row(split: str, config_type: str, errors: Errors) -> dict[str, str | int]:
-    stress = "" if errors.stress_rmse is None else f"{errors.stress_rmse:.3f}"
-    return {
-        "set": split,
-        "config type": config_type,
-        "structures": errors.n_structures,
-        "E RMSE": f"{errors.energy_rmse:.2f}",
-        "E MAE": f"{errors.energy_mae:.2f}",
-        "F RMSE": f"{errors.force_rmse:.1f}",
-        "F MAE": f"{errors.force_mae:.1f}",
-        "stress": stress,
+def _by_type(errors: SplitErrors | None) -> dict[str, Errors]:
+    """Errors of all structures, then of each config type."""
+    return {} if errors is None else {"all": errors.overall, **errors.by_config_type}
+
+
+def _error_row(
+    split: str, config_type: str, errors: Errors, parent: Errors | None, against_parent: bool
+) -> dict[str, str | int]:
+    """A line of the table; the parent's errors stand in brackets, for which wider tables have no room."""
+    row: dict[str, str | int] = {"set": split, "config type": config_type, "structures": errors.n_structures}
+    for short, name, digits in (("E", "energy_rmse", 2), ("F", "force_rmse", 1)):
+        before = _number(getattr(parent, name, None), digits)
+        told = _number(getattr(errors, name), digits) + (f" ({before})" if before else "")
+        row[f"{short} RMSE (parent)" if against_parent else f"{short} RMSE"] = told
+    return row | {
+        "stress RMSE": _number(errors.stress_rmse, 3),
+        "E MAE": _number(errors.energy_mae, 2),
+        "F MAE": _number(errors.force_mae, 1),
     }
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _errors_in_short(evaluation: Evaluation) -> str:
+    """A markdown table of the errors over all structures."""
+    rows = [
+        "| RMSE against DFT | structures | energy (meV/atom) | force (meV/Å) | stress (GPa) |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, split in (
+        ("test set", evaluation.test),
+        ("test set, the parent", evaluation.before),
+        ("training set", evaluation.train),
+    ):
+        if split is not None:
+            e = split.overall
+            energy, force, stress = _number(e.energy_rmse, 1), _number(e.force_rmse, 0), _number(e.stress_rmse, 2)
+            rows.append(f"| {name} | {e.n_structures} | {energy} | {force} | {stress} |")
+    return "\n".join(rows)

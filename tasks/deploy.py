@@ -14,7 +14,7 @@ from tasks.artifacts import report_dimers
 __all__ = ["deploy"]
 
 
-@task(name="deploy")
+@task(name="deploy", task_run_name="deploy")
 def deploy(plan: FitPlan) -> Deployment:
     """Close the potential at short distance, export it, and look at what approaching atoms feel."""
     logger = get_run_logger()

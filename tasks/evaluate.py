@@ -14,7 +14,7 @@ from tasks.progress import every
 __all__ = ["evaluate"]
 
 
-@task(name="evaluate")
+@task(name="evaluate", task_run_name="evaluate")
 def evaluate(plan: FitPlan) -> Evaluation:
     """Compare the exported potential with DFT on the test and training sets, and with the trainer."""
     logger, total = get_run_logger(), plan.n_train + plan.n_test

@@ -14,7 +14,7 @@ from tasks.progress import every
 __all__ = ["grade"]
 
 
-@task(name="grade")
+@task(name="grade", task_run_name="grade")
 def grade(plan: FitPlan) -> None:
     """Compute the active set of the fitted potential, by which it grades extrapolation."""
     logger = get_run_logger()

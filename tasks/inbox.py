@@ -17,7 +17,7 @@ from mlip_train.reading import plain
 __all__ = ["claim", "examine", "finish"]
 
 
-@task(name="examine-inbox")
+@task(name="examine-inbox", task_run_name="examine-inbox")
 def examine(campaign: Path, settle_seconds: float) -> Arrivals:
     """See what is complete in the inbox and what is new in it."""
     logger = get_run_logger()
@@ -30,7 +30,7 @@ def examine(campaign: Path, settle_seconds: float) -> Arrivals:
     return arrivals
 
 
-@task(name="claim")
+@task(name="claim", task_run_name="claim")
 def claim(campaign: Path, entries: tuple[Path, ...], settle_seconds: float) -> list[Path]:
     """Claim what is complete; return all that is claimed now, with what a killed run had claimed."""
     logger = get_run_logger()
@@ -42,7 +42,7 @@ def claim(campaign: Path, entries: tuple[Path, ...], settle_seconds: float) -> l
     return claimed
 
 
-@task(name="finish-inbox")
+@task(name="finish-inbox", task_run_name="finish-inbox")
 def finish(campaign: Path) -> None:
     """Put away what was learned from."""
     Inbox(Campaign(campaign)).finish()

@@ -18,7 +18,7 @@ from tasks.artifacts import report_loss_curve, report_potential
 __all__ = ["publish"]
 
 
-@task(name="publish")
+@task(name="publish", task_run_name="publish")
 def publish(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: Evaluation) -> Potential:
     """Publish the bundle and make it the campaign's current potential."""
     campaign = Campaign(plan.campaign)
@@ -27,5 +27,5 @@ def publish(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: E
     get_run_logger().info("Published %s. %s", potential.yace, potential.use)
     draw_loss_curve(record.history, f"{campaign.name}, generation {plan.generation}", plan.run.loss_curve)
     report_loss_curve(plan)
-    report_potential(campaign, potential)
+    report_potential(plan, potential)
     return potential

@@ -10,7 +10,7 @@ from mlip_train.planning import FitPlan, write_fit
 __all__ = ["render"]
 
 
-@task(name="render")
+@task(name="render", task_run_name="render")
 def render(plan: FitPlan) -> None:
     """Write input.yaml and the data of a fit."""
     notes = write_fit(plan)

@@ -16,7 +16,7 @@ from tasks.progress import every
 __all__ = ["select"]
 
 
-@task(name="select")
+@task(name="select", task_run_name="select")
 def select(campaign: Path, generation: int) -> Selection:
     """Choose the training structures of a generation, by maxvol if the campaign asks for it."""
     logger = get_run_logger()
@@ -24,5 +24,5 @@ def select(campaign: Path, generation: int) -> Selection:
     with where_the_flow_runs():
         selection = select_structures(Campaign(campaign), generation, report)
     logger.info("Learning from %s (%.1f s)", selection, selection.seconds)
-    report_selection(campaign, selection)
+    report_selection(campaign, generation, selection)
     return selection

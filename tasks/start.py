@@ -16,7 +16,7 @@ from tasks.progress import every
 __all__ = ["start"]
 
 
-@task(name="start")
+@task(name="start", task_run_name="start")
 def start(campaign: Path, generation: int, selection: Selection) -> FitPlan:
     """Decide what a fit begins from, and solve for its linear start."""
     logger = get_run_logger()

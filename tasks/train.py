@@ -31,7 +31,7 @@ _LOOK_EVERY = 0.5  # seconds between two looks at the process
 _REPORT_EVERY = 5.0  # seconds between two reports of progress
 
 
-@task(name="train")
+@task(name="train", task_run_name="train")
 def train(plan: FitPlan) -> FitRecord:
     """Fit the potential with Pacemaker; call it directly, a submitted shell task outlives its cancellation."""
     logger = get_run_logger()
@@ -130,7 +130,7 @@ def _watch(plan: FitPlan, pid: int) -> None:
                 f"generation {plan.generation} reached engine.max_hours = {max_hours:g} and was stopped; raise "
                 "it or run the same command again: it resumes from the newest interim potential"
             )
-    report.update(100.0, "the engine has ended")
+    report.end()
 
 
 def _devices_of(plan: FitPlan) -> str | None:

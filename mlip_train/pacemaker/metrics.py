@@ -49,7 +49,7 @@ class FitProgress:
         return f"{self.iteration}/{self.most_iterations}  loss {self.loss:.3g}  {errors}{left}"
 
     def __str__(self) -> str:
-        left = "" if self.seconds_left is None else f", about {_duration(self.seconds_left)} left"
+        left = "" if not self.seconds_left else f", about {_duration(self.seconds_left)} left"
         pace = "" if self.seconds_per_iteration is None else f" ({self.seconds_per_iteration:.2f} s each{left})"
         return (
             f"iteration {self.iteration}/{self.most_iterations}: loss {self.loss:.4g}, RMSE "

@@ -18,8 +18,9 @@ from prefect.utilities.schema_tools import validate
 from flows.train_generation import GenerationResult
 from flows.watch_inbox import watch_inbox
 from mlip_train import Campaign, Potential
-from mlip_train.errors import TrainingFailedError
+from mlip_train.errors import RejectedPotentialError, TrainingFailedError
 from mlip_train.inbox import Inbox
+from mlip_train.pair_curves import PairCurve
 from tests.conftest import REPOSITORY
 from tests.mlip_train.planning import edit
 
@@ -134,6 +135,20 @@ def test_files_of_a_failed_generation_stay_claimed_and_the_next_run_resumes_it(
     assert resumed.status == "published"
     assert resumed.batch.n_new == 0
     assert files_in(campaign.inbox) == ["done/gen_01/a.extxyz"]
+
+
+def test_a_rejected_generation_is_a_rejected_run(
+    make_campaign: MakeCampaign, write_frames: WriteFrames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = make_campaign(reference={"kind": "zbl"})
+    write_frames(campaign.inbox / "a.extxyz", 0, 6)
+    monkeypatch.setattr(PairCurve, "hole", lambda curve: "Si and Si fall into each other")
+    state = watch(campaign)
+    assert state.name == "Rejected"
+    assert "was trained, but not published: Si and Si fall" in str(state.message)
+    with pytest.raises(RejectedPotentialError):
+        state.result()
+    assert files_in(campaign.inbox) == [".claimed/gen_01/a.extxyz"]
 
 
 def test_the_form_describes_every_parameter_and_refuses_senseless_values() -> None:

@@ -1,0 +1,41 @@
+"""What a run's log and its end tell whoever looks at its page."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from prefect.logging import get_run_logger
+from prefect.states import Failed, State
+
+from mlip_train.errors import MlipTrainError, RejectedPotentialError
+
+__all__ = ["failed", "tell_plainly"]
+
+
+def failed(error: MlipTrainError) -> State[Any]:
+    """State `Failed`, or `Rejected` for a potential that was trained and is not fit to be published.
+
+    The state's message is the reason alone; callers in Python get the error itself.
+    """
+    get_run_logger().error("%s", error, extra={"is_end": True})
+    name = "Rejected" if isinstance(error, RejectedPotentialError) else "Failed"
+    return Failed(name=name, message=str(error), data=error)
+
+
+def tell_plainly() -> None:
+    """Leave Prefect's lines on failures out of the log, and those that only say that a task has ended.
+
+    What `failed` tells would be repeated: with a traceback, which tells a user nothing more, or without line ends.
+    """
+    logging.getLogger("prefect.task_runs").addFilter(_is_news_of_a_task)
+    logging.getLogger("prefect.flow_runs").addFilter(_is_news_of_a_flow)
+
+
+def _is_news_of_a_task(record: logging.LogRecord) -> bool:
+    is_told_by_flow = record.exc_info is not None and isinstance(record.exc_info[1], MlipTrainError)
+    return not is_told_by_flow and not record.getMessage().startswith("Finished in state ")
+
+
+def _is_news_of_a_flow(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(("Finished in state Failed(", "Finished in state Rejected("))
