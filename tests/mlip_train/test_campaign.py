@@ -211,6 +211,25 @@ def test_a_campaign_is_held_by_one_process_until_it_is_gone_however_it_went(camp
 
 
 @pytest.mark.usefixtures("impatient")
+def test_who_waits_is_told_for_whom_and_holds_the_campaign_afterwards(campaign: Campaign) -> None:
+    told = []
+    command = [sys.executable, "-c", HOLD, str(campaign.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+
+        def end_the_other(busy: str) -> None:
+            told.append(busy)
+            other.kill()
+
+        with campaign.hold(end_the_other):
+            assert other.wait(30) != 0
+            with pytest.raises(CampaignBusyError, match=f"process {os.getpid()} on"):
+                hold_once(Campaign(campaign.root))
+    assert told == [f"another run is working on {campaign.root} (process {other.pid} on {socket.gethostname()})"]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_one_process_does_not_hold_a_campaign_twice(campaign: Campaign) -> None:
     with campaign.hold(), pytest.raises(CampaignBusyError, match=str(os.getpid())):
         hold_once(Campaign(campaign.root))

@@ -3,18 +3,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import filelock
 import pytest
 
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.scratch import EngineScratch
-from mlip_train.planning import FitPlan
-from tasks.train import _progress_while_running
+from mlip_train.planning import FitPlan, FitRecord
+from tasks.train import _progress_while_running, train
 from tests.mlip_train.planning import planned
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
@@ -74,3 +77,46 @@ def test_a_fit_that_did_not_continue_is_stopped_at_its_first_report(
         with pytest.raises(TrainingFailedError, match="did not continue"):
             list(_progress_while_running(plan, process.pid))
         process.kill()
+
+
+def test_a_training_by_another_run_is_waited_for_and_its_result_used(
+    plan: FitPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, warned = threading.Event(), []
+
+    def warning(message: str, *values: object) -> None:
+        warned.append(message % values)
+        waits.set()
+
+    def engine(_: FitPlan) -> FitRecord:
+        raise AssertionError("trained a second time")
+
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: SimpleNamespace(warning=warning))
+    monkeypatch.setattr("tasks.train._train_with_engine", engine)
+    theirs = FitRecord(
+        identity=plan.identity, start=plan.start, stopped="converged", left_out=0, seconds=9.0, return_code=0, engine={}
+    )
+    got: list[FitRecord] = []
+    second = threading.Thread(target=lambda: got.append(train.fn(plan)))
+    with filelock.FileLock(plan.run.training_lock):
+        second.start()
+        assert waits.wait(30)
+        assert second.is_alive()
+        plan.run.fitted_potential.touch()
+        plan.run.train_predictions.touch()
+        plan.run.fit_record.write_text(theirs.model_dump_json())
+    second.join(30)
+    assert got == [theirs]
+    assert warned == ["Generation 1 is being trained already; waiting for that"]
+
+
+def test_a_training_that_fails_lets_the_next_one_train(plan: FitPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine(_: FitPlan) -> FitRecord:
+        raise TrainingFailedError("this is the reason")
+
+    monkeypatch.setattr("tasks.train._train_with_engine", engine)
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: None)
+    with pytest.raises(TrainingFailedError):
+        train.fn(plan)
+    with filelock.FileLock(plan.run.training_lock, timeout=0):
+        pass
