@@ -71,13 +71,14 @@ def _crash_what_is_silent() -> Automation:
     """A run whose process was killed says nothing any more; without this it would stay Running for ever."""
     heartbeat = "prefect.flow-run.heartbeat"
     ends = ("Completed", "Skipped", "Failed", "Crashed", "Cancelled", "Cancelling")
+    rests = ("Paused", "Suspended", "AwaitingRetry")  # of flows around ours: they are silent and not dead
     return Automation(
         name="mlip-train: crash silent runs",
         description="Marks runs as Crashed when their heartbeats stop.",
         trigger=EventTrigger(
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
             after={heartbeat},
-            expect={heartbeat, *(f"prefect.flow-run.{end}" for end in ends)},
+            expect={heartbeat, *(f"prefect.flow-run.{end}" for end in (*ends, *rests))},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
