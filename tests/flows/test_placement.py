@@ -86,14 +86,22 @@ def test_no_run_waits_for_the_slot_that_it_has(
 
 def test_a_deployment_that_does_not_exist_is_told(plan: FitPlan, place: Callable[..., list[str]]) -> None:
     trained = place("no deployment", None)
-    with pytest.raises(InputError, match=f"there is no deployment {ELSEWHERE} on http://server/api; run: make deploy"):
+    with pytest.raises(
+        InputError, match=f"there is no deployment {ELSEWHERE} on http://server/api; run: make deploy"
+    ):
         train_where_placed(plan)
     assert trained == []
 
 
 def test_the_record_of_a_training_elsewhere_is_used(plan: FitPlan, place: Callable[..., list[str]]) -> None:
     record = FitRecord(
-        identity=plan.identity, start=plan.start, stopped="converged", left_out=0, seconds=9.0, return_code=0, engine={}
+        identity=plan.identity,
+        start=plan.start,
+        stopped="converged",
+        left_out=0,
+        seconds=9.0,
+        return_code=0,
+        engine={},
     )
     plan.run.fitted_potential.touch()
     plan.run.train_predictions.touch()
@@ -112,8 +120,14 @@ def test_a_machine_that_sees_other_files_is_told(plan: FitPlan, place: Callable[
     ("state", "told"),
     [
         (Cancelled(message="by a person"), r"\(Cancelled: by a person\); run the same command again"),
-        (Crashed(message="Its heartbeats stopped"), r"\(Crashed: Its heartbeats stopped\); run the same command again"),
-        (Failed(message="its result is nowhere"), r"\(Failed: its result is nowhere\); run the same command again"),
+        (
+            Crashed(message="Its heartbeats stopped"),
+            r"\(Crashed: Its heartbeats stopped\); run the same command again",
+        ),
+        (
+            Failed(message="its result is nowhere"),
+            r"\(Failed: its result is nowhere\); run the same command again",
+        ),
         (None, r"\(it has no state\)"),
     ],
 )

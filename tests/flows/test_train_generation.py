@@ -426,6 +426,7 @@ def test_a_report_that_prefect_does_not_take_is_no_failure(
 
     for name in ("create_progress_artifact", "create_markdown_artifact", "create_table_artifact"):
         monkeypatch.setattr(f"tasks.artifacts.{name}", unreachable)
+    monkeypatch.setattr("flows.train_generation.get_client", unreachable)  # by which the run gets its name
     assert train_generation(make_campaign().root, [write_batch(0, 4)]).status == "published"
 
 

@@ -235,6 +235,18 @@ def test_one_process_does_not_hold_a_campaign_twice(campaign: Campaign) -> None:
         hold_once(Campaign(campaign.root))
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("note", [None, b"", b"\xff", b"[]", b"{}", b'{"pid": 1}'])
+def test_a_note_that_says_nothing_does_not_hide_that_the_campaign_is_held(
+    campaign: Campaign, note: bytes | None
+) -> None:
+    with campaign.hold():
+        holder = campaign.root / ".lock.json"
+        holder.unlink() if note is None else holder.write_bytes(note)
+        with pytest.raises(CampaignBusyError, match="it has not said who it is"):
+            hold_once(Campaign(campaign.root))
+
+
 def test_a_refused_run_changes_nothing(campaign: Campaign, impatient: None) -> None:
     with campaign.hold():
         leftover = campaign.potentials / ".current.json.1-abcd.tmp"
@@ -246,10 +258,11 @@ def test_a_refused_run_changes_nothing(campaign: Campaign, impatient: None) -> N
 
 
 def test_a_run_that_failed_lets_go(campaign: Campaign) -> None:
-    with pytest.raises(ZeroDivisionError), campaign.hold():
+    with pytest.raises(ZeroDivisionError) as caught, campaign.hold():
         raise ZeroDivisionError
     assert not (campaign.root / ".lock.json").exists()
     hold_once(campaign)
+    assert caught.tb is not None  # kept, so that the lock was let go and not just forgotten
 
 
 # --- cleaning up after a crash ---
