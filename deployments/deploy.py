@@ -30,6 +30,8 @@ GPU_POOL: Final = "gpu-pool"
 _HOME: Final = Path(__file__).resolve().parent.parent
 _FILE: Final = _HOME / "deployments" / "prefect.yaml"
 _MISSED: Final = 4  # heartbeats; with fewer, a busy machine would lose healthy runs
+# Flows of others on this server may pause, or have states of their own names, and be silent without being dead.
+_OUR_FLOWS: Final = ["train-generation", "train-potential", "watch-inbox"]
 _USUAL_BEAT: Final = 180  # seconds
 
 
@@ -77,6 +79,7 @@ def _crash_what_is_silent() -> Automation:
         description="Marks runs as Crashed when their heartbeats stop.",
         trigger=EventTrigger(
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _OUR_FLOWS},
             after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{end}" for end in ends)},
             for_each={"prefect.resource.id"},

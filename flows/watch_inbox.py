@@ -44,7 +44,7 @@ def watch_inbox(
     -------
     GenerationResult
         In state `Completed` with the new potential, or `Skipped` when there is too little to learn from or
-        another run is at work.
+        another run watches this inbox. A run of the campaign that began otherwise is waited for.
     """
     # The parameters are in Google's style above because Prefect's form reads no other.
     tell_plainly()

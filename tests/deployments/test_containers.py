@@ -126,6 +126,48 @@ def test_server_and_clients_have_the_same_password() -> None:
     assert {environment_of(name)["PREFECT_API_AUTH_STRING"] for name in clients} == {asked}
 
 
+def test_workers_have_time_to_end_their_runs() -> None:
+    from deployments.worker import _PATIENCE
+
+    for name in ("worker-cpu", "worker-gpu"):
+        assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > _PATIENCE
+        assert SERVICES[name]["init"]  # an engine whose flow was killed does not stay as a zombie
+    pod = GPU_JOB["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > _PATIENCE
+
+
+def test_what_ends_is_started_again_but_no_run_is_begun_twice() -> None:
+    assert {name: SERVICES[name]["restart"] for name in SERVICES} == dict.fromkeys(SERVICES, "unless-stopped") | {
+        "deploy": "no"
+    }
+    job = GPU_JOB["job_configuration"]["job_manifest"]["spec"]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    assert GPU_JOB["variables"]["properties"]["backoff_limit"]["default"] == 0
+
+
+def test_paths_and_results_of_runs_stay_on_the_campaigns_volume() -> None:
+    image = dict(pair.split("=") for line in instructions("ENV") for pair in line.split())
+    assert image["MLIP_CAMPAIGNS_ROOT"] == "/campaigns"
+    assert image["PREFECT_RESULTS_LOCAL_STORAGE_PATH"].startswith("/campaigns/.")  # both pools read them
+    for name in ("worker-cpu", "worker-gpu"):
+        assert SERVICES[name]["volumes"] == ["campaigns:/campaigns"]
+        assert environment_of(name)["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
+
+
+def test_a_service_has_no_more_rights_than_it_needs() -> None:
+    for name in OURS:
+        assert SERVICES[name]["cap_drop"] == ["ALL"], name
+        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"], name
+    pod = GPU_JOB["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    (container,) = pod["containers"]
+    rights = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == rights
+    assert yaml.safe_load(COMPOSE)["networks"]["database"]["internal"] is True
+    origins = environment_of("server")["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert origins == ["http://127.0.0.1:4200", "http://localhost:4200"]
+
+
 def test_trainings_get_one_gpu_each() -> None:
     worker = SERVICES["worker-gpu"]
     (device,) = worker["deploy"]["resources"]["reservations"]["devices"]

@@ -89,6 +89,17 @@ def test_a_form_is_checked_before_a_run_exists() -> None:
             validate({**good, "new_campaign": wrong}, schema, raise_on_error=True)
 
 
+def test_an_event_is_believed_when_it_says_that_all_files_are_written() -> None:
+    (watch,) = (one for one in DEPLOYMENTS if one.get("triggers"))
+    (trigger,) = watch["triggers"]
+    assert watch["entrypoint"].endswith(":watch_inbox")
+    assert trigger["enabled"] is True
+    assert trigger["parameters"]["settle_seconds"] == 0  # else the run that it starts would find nothing complete
+    known_by = DeploymentEventTrigger.model_validate(trigger)
+    assert set(known_by.expect) == {"mlip-train.dft-results.landed"}
+    assert known_by.match.root == {"prefect.resource.id": "mlip-train.campaign.*"}
+
+
 def test_training_has_a_pool_of_its_own() -> None:
     pools = {one["entrypoint"].rpartition(":")[2]: one["work_pool"]["name"] for one in DEPLOYMENTS}
     assert pools == {"train_generation": CPU_POOL, "train_potential": GPU_POOL, "watch_inbox": CPU_POOL}

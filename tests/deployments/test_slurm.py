@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -156,3 +157,21 @@ def test_the_worker_of_an_allocation_says_what_it_needs(tmp_path: Path) -> None:
     )
     assert told.returncode != 0
     assert "PREFECT_API_URL: set it to the address of a Prefect server" in told.stderr
+
+
+def test_the_worker_of_an_allocation_hears_of_its_end(tmp_path: Path) -> None:
+    from deployments.worker import _PATIENCE
+
+    script = (SLURM / "worker.sbatch").read_text()
+    (seconds,) = re.findall(r"^#SBATCH --signal=B:TERM@(\d+)$", script, flags=re.MULTILINE)
+    assert float(seconds) > _PATIENCE + 60  # Slurm may send it a minute late
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/bash\necho "$$ $*" > told\n')
+    python.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "PREFECT_API_URL": "http://host:4200/api", "SLURM_JOB_ID": "17"}
+    batch = subprocess.Popen(["bash", SLURM / "worker.sbatch"], cwd=tmp_path, env=environment)
+    assert batch.wait(30) == 0
+    # in the place of the batch shell, which is the only process that is sent the signal
+    told = f"{batch.pid} -m deployments.worker gpu-pool --limit 1 --name slurm-17\n"
+    assert (tmp_path / "told").read_text() == told

@@ -40,9 +40,11 @@ def start_run(campaign: Campaign, data: Path, api: str) -> subprocess.Popen[str]
 
 
 def engines_of(campaign: Campaign) -> list[psutil.Process]:
+    """Engines at work; not their flow, whose command line may name the campaign, too."""
+    inputs = str(campaign.root / "generations")
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if any(str(campaign.root) in part for part in process.info["cmdline"] or []):
+        if any(part.startswith(inputs) for part in process.info["cmdline"] or []):
             found.append(process)
     return found
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ from prefect.states import State
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
 from mlip_train.errors import (
-    CampaignBusyError,
     ConfigError,
     CorruptFileError,
     InconsistentPotentialError,
@@ -30,6 +30,7 @@ from mlip_train.errors import (
 from mlip_train.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
+from tests.flows.test_sudden_death import wait_for
 from tests.mlip_train.alloys import aluminium_nickel, write_frames
 from tests.mlip_train.planning import edit
 
@@ -423,6 +424,7 @@ def test_a_report_that_prefect_does_not_take_is_no_failure(
 
     for name in ("get_client", "create_markdown_artifact", "create_table_artifact"):
         monkeypatch.setattr(f"tasks.artifacts.{name}", unreachable)
+    monkeypatch.setattr("flows.train_generation.get_client", unreachable)  # by which the run gets its name
     assert train_generation(make_campaign().root, [write_batch(0, 4)]).status == "published"
 
 
@@ -442,13 +444,26 @@ def test_bad_input_fails_the_run_and_leaves_the_campaign_alone(
     assert contents(campaign.root / "dataset") == before
 
 
-def test_a_second_run_is_refused_while_the_first_one_works(
-    make_campaign: MakeCampaign, write_batch: WriteBatch
+def test_a_second_run_waits_until_the_first_one_has_ended(
+    make_campaign: MakeCampaign, write_batch: WriteBatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     campaign = make_campaign()
-    with campaign.hold(), pytest.raises(CampaignBusyError, match="another run is working on"):
-        train_generation(campaign.root, [write_batch(0, 6)])
-    assert len(campaign.store) == 0
+    held, stored = threading.Event(), []
+
+    def first_run() -> None:
+        with campaign.hold():
+            held.set()
+            assert wait_for(lambda: "waiting for it to end" in caplog.text, 60)
+            stored.append(len(campaign.store))
+
+    # a thread of its own, because whoever holds a campaign cannot wait for itself
+    first = threading.Thread(target=first_run)
+    first.start()
+    assert held.wait(60)
+    second = train_generation(campaign.root, [write_batch(0, 6)])
+    first.join()
+    assert stored == [0]
+    assert second.status == "published"
 
 
 def test_paths_that_a_shell_would_mangle(make_campaign: MakeCampaign, write_batch: WriteBatch) -> None:

@@ -211,9 +211,40 @@ def test_a_campaign_is_held_by_one_process_until_it_is_gone_however_it_went(camp
 
 
 @pytest.mark.usefixtures("impatient")
+def test_who_waits_is_told_for_whom_and_holds_the_campaign_afterwards(campaign: Campaign) -> None:
+    told = []
+    command = [sys.executable, "-c", HOLD, str(campaign.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+
+        def end_the_other(busy: str) -> None:
+            told.append(busy)
+            other.kill()
+
+        with campaign.hold(end_the_other):
+            assert other.wait(30) != 0
+            with pytest.raises(CampaignBusyError, match=f"process {os.getpid()} on"):
+                hold_once(Campaign(campaign.root))
+    assert told == [f"another run is working on {campaign.root} (process {other.pid} on {socket.gethostname()})"]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_one_process_does_not_hold_a_campaign_twice(campaign: Campaign) -> None:
     with campaign.hold(), pytest.raises(CampaignBusyError, match=str(os.getpid())):
         hold_once(Campaign(campaign.root))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("note", [None, b"", b"\xff", b"[]", b"{}", b'{"pid": 1}'])
+def test_a_note_that_says_nothing_does_not_hide_that_the_campaign_is_held(
+    campaign: Campaign, note: bytes | None
+) -> None:
+    with campaign.hold():
+        holder = campaign.root / ".lock.json"
+        holder.unlink() if note is None else holder.write_bytes(note)
+        with pytest.raises(CampaignBusyError, match="it has not said who it is"):
+            hold_once(Campaign(campaign.root))
 
 
 def test_a_refused_run_changes_nothing(campaign: Campaign, impatient: None) -> None:
@@ -227,10 +258,11 @@ def test_a_refused_run_changes_nothing(campaign: Campaign, impatient: None) -> N
 
 
 def test_a_run_that_failed_lets_go(campaign: Campaign) -> None:
-    with pytest.raises(ZeroDivisionError), campaign.hold():
+    with pytest.raises(ZeroDivisionError) as caught, campaign.hold():
         raise ZeroDivisionError
     assert not (campaign.root / ".lock.json").exists()
     hold_once(campaign)
+    assert caught.tb is not None  # kept, so that the lock was let go and not just forgotten
 
 
 # --- cleaning up after a crash ---

@@ -6,6 +6,7 @@ raises StopIteration, and says at the end why it stopped. The environment says h
 
 STANDIN_FAILS    one of the names in `main`, each a way in which the real engine was seen to fail
 STANDIN_SECONDS  time per iteration
+STANDIN_UNTIL    a file for which it waits after the first iteration
 STANDIN_DEVICES  what its TensorFlow would compute on, for example /device:GPU:0
 """
 
@@ -31,6 +32,7 @@ Errors = tuple[float, float, float]  # loss, energy RMSE (eV/atom), force RMSE (
 
 FAILS = os.environ.get("STANDIN_FAILS", "")
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0"))
+UNTIL = Path(os.environ.get("STANDIN_UNTIL", "/"))
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 
 
@@ -99,6 +101,8 @@ def _fit(basis: BBasisConfiguration, data: pd.DataFrame, native: dict) -> BBasis
             time.sleep(0.7)  # long enough to be looked at
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(SECONDS)
+        while iteration and not UNTIL.exists():
+            time.sleep(0.1)
         try:
             for callback in callbacks if iteration else []:
                 callback(

@@ -3,19 +3,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import filelock
 import pytest
 
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.errors import TrainingFailedError
+from mlip_train.errors import NoGpuError, TrainingFailedError
+from mlip_train.pacemaker.devices import Devices
 from mlip_train.pacemaker.scratch import EngineScratch
-from mlip_train.planning import FitPlan
-from tasks.train import _progress_while_running
-from tests.mlip_train.planning import planned
+from mlip_train.planning import FitPlan, FitRecord
+from tasks.train import _check_devices_here, _progress_while_running, _run_engine, train
+from tests.mlip_train.planning import edit, planned
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 
@@ -74,3 +78,89 @@ def test_a_fit_that_did_not_continue_is_stopped_at_its_first_report(
         with pytest.raises(TrainingFailedError, match="did not continue"):
             list(_progress_while_running(plan, process.pid))
         process.kill()
+
+
+def test_a_gpu_is_looked_for_as_the_engine_will_look_for_it(
+    make_campaign: Callable[..., Campaign], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def visible(environment: dict[str, str]) -> Devices:
+        asked.append(environment)
+        return Devices(tensorflow="2.20.0", gpus=())
+
+    monkeypatch.setattr("tasks.train.visible_devices", visible)
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: SimpleNamespace(info=lambda *_: None))
+    usual = make_campaign("usual", real_engine=True, gpu={"index": 1}, environment={"KEY": "value"})
+    with pytest.raises(NoGpuError):
+        _check_devices_here(usual.config.engine)
+    assert asked == [{"KEY": "value", "CUDA_VISIBLE_DEVICES": "1"}]
+    for other in ({"gpu": {"index": 1}}, {"gpu": None, "real_engine": True}):
+        _check_devices_here(make_campaign(str(other), **other).config.engine)
+    assert len(asked) == 1  # what a launcher or another installation sees is not known here
+
+
+def test_the_engine_gets_the_environment_and_the_gpu_that_were_asked_for(
+    make_campaign: Callable[..., Campaign],
+    write_batch: Callable[[int, int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    campaign = make_campaign(start={"first": "zeros"}, gpu={"index": 3}, fit={"max_epochs": 8, "max_hours": 1})
+    told = 'echo "told $KEY $CUDA_VISIBLE_DEVICES ${MLIP_TRAIN_DEADLINE:+in time} in ${PWD##*/}"; exit 7'
+    environment = {"KEY": "value", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
+    edit(campaign, engine={"command": ["bash", "-c", told], "environment": environment})
+    accumulate(campaign, [write_batch(0, 3)])
+    plan = planned(campaign, 1)
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: None)
+    monkeypatch.setattr("tasks.train.ProgressReport", lambda _: SimpleNamespace(update=lambda *_: None))
+    assert _run_engine(plan) == 7
+    assert "told value 3 in time in scratch\n" in plan.run.log.read_text()
+
+
+def test_a_training_by_another_run_is_waited_for_and_its_result_used(
+    plan: FitPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, warned = threading.Event(), []
+
+    def warning(message: str, *values: object) -> None:
+        warned.append(message % values)
+        waits.set()
+
+    def engine(_: FitPlan) -> FitRecord:
+        raise AssertionError("trained a second time")
+
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: SimpleNamespace(warning=warning))
+    monkeypatch.setattr("tasks.train._train_with_engine", engine)
+    theirs = FitRecord(
+        identity=plan.identity,
+        start=plan.start,
+        stopped="converged",
+        left_out=0,
+        seconds=9.0,
+        return_code=0,
+        engine={},
+    )
+    got: list[FitRecord] = []
+    second = threading.Thread(target=lambda: got.append(train.fn(plan)))
+    with filelock.FileLock(plan.run.training_lock):
+        second.start()
+        assert waits.wait(30)
+        assert second.is_alive()
+        plan.run.fitted_potential.touch()
+        plan.run.train_predictions.touch()
+        plan.run.fit_record.write_text(theirs.model_dump_json())
+    second.join(30)
+    assert got == [theirs]
+    assert warned == ["Generation 1 is being trained already; waiting for that"]
+
+
+def test_a_training_that_fails_lets_the_next_one_train(plan: FitPlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def engine(_: FitPlan) -> FitRecord:
+        raise TrainingFailedError("this is the reason")
+
+    monkeypatch.setattr("tasks.train._train_with_engine", engine)
+    monkeypatch.setattr("tasks.train.get_run_logger", lambda: None)
+    with pytest.raises(TrainingFailedError) as caught:
+        train.fn(plan)
+    with filelock.FileLock(plan.run.training_lock, timeout=0):
+        assert caught.tb is not None  # kept, so that the lock was let go and not just forgotten

@@ -95,6 +95,21 @@ def test_a_tensorflow_that_cannot_be_asked_is_an_error(tmp_path: Path, body: str
         visible_devices(fake_tensorflow(tmp_path, body))
 
 
+def test_a_tensorflow_that_does_not_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlip_train.pacemaker.devices._PATIENCE", 0.2)
+    with pytest.raises(EngineError, match=r"did not answer within 0\.2 s; see: mlip-train doctor"):
+        visible_devices(fake_tensorflow(tmp_path, "import time; time.sleep(60)"))
+
+
+@pytest.mark.usefixtures("_told_anew")
+def test_an_engine_without_tensorflow_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    tell_devices(current_fit_iteration=0)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.usefixtures("_told_anew")
 def test_the_engine_says_once_what_it_computes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -105,8 +120,10 @@ def test_the_engine_says_once_what_it_computes_on(
     tell_devices(current_fit_iteration=0)
     tell_devices(current_fit_iteration=1)
     log = tmp_path / "log.txt"
-    log.write_text(f"something\n{capsys.readouterr().out}more\n")
-    assert log.read_text().count("computes on") == 1
+    told = capsys.readouterr().out
+    assert told.count("computes on") == 1
+    earlier = told.replace("GPU", "TPU")  # of an attempt that was interrupted
+    log.write_text(f"something\n{earlier}{told}more\n")
     assert devices_told(log) == "/device:CPU:0, /device:GPU:0"
     assert devices_told(tmp_path / "none.txt") is None
 

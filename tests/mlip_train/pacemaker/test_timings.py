@@ -42,6 +42,25 @@ def test_parts_are_never_more_than_the_whole(log: Path) -> None:
     assert (timings.evaluator, timings.optimiser) == pytest.approx((4.0, 0.0))
 
 
+def test_evaluations_that_were_not_timed_do_not_count(log: Path) -> None:
+    (of_test,) = (line for line in ATTEMPT.splitlines() if "TEST" in line)
+    log.write_text(ATTEMPT.replace(of_test, "\n".join([of_test] * 9)))
+    timings = read_timings(log, 46.0)
+    assert timings is not None
+    assert timings.evaluator == pytest.approx(200e-6 * 10000 * 5)
+
+
+def test_a_clock_that_was_set_forward_gives_no_negative_parts(log: Path) -> None:
+    timings = read_timings(log, 20.0)
+    assert timings is not None
+    assert (timings.evaluator, timings.optimiser) == (0.0, 0.0)
+
+
+def test_a_fit_of_which_only_the_first_evaluation_was_timed_is_no_error(log: Path) -> None:
+    log.write_text(ATTEMPT[: ATTEMPT.index("2026-11-22 06:50:49,366")])
+    assert read_timings(log, 46.0) is None
+
+
 @pytest.mark.parametrize("missing", ["Total number of atoms", "Time/eval", "Start pacemaker"])
 def test_a_log_that_does_not_tell_is_no_error(log: Path, missing: str) -> None:
     log.write_text("\n".join(line for line in ATTEMPT.splitlines() if missing not in line))

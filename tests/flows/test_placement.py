@@ -1,0 +1,145 @@
+"""Where a fit is trained, and what is made of a training elsewhere: without a server, which is made up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Completed, Crashed, Failed, State
+
+import flows.train_potential as placing
+from flows.train_potential import train_where_placed
+from mlip_train import Campaign
+from mlip_train.accumulation import accumulate
+from mlip_train.errors import InputError, TrainingFailedError, TrainingInterruptedError
+from mlip_train.planning import FitPlan, FitRecord
+from tests.mlip_train.planning import planned
+
+ELSEWHERE = "train-potential/gpu"
+
+
+@pytest.fixture
+def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int], Path]) -> FitPlan:
+    campaign = make_campaign(start={"first": "zeros"}, placement={"deployment": ELSEWHERE})
+    accumulate(campaign, [write_batch(0, 3)])
+    return planned(campaign, 1)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Sets the work pools of the deployment and of this run, and how a training elsewhere ends."""
+
+    def set_up(theirs: str | None, ours: str | None, state: State[Any] | None = None) -> list[str]:
+        trained: list[str] = []
+
+        def read_deployment_by_name(name: str) -> SimpleNamespace:
+            if theirs == "no deployment":
+                raise ObjectNotFound(Exception(name))
+            return SimpleNamespace(work_pool_name=theirs)
+
+        @contextlib.contextmanager
+        def client(**_: object) -> Iterator[SimpleNamespace]:
+            yield SimpleNamespace(
+                read_deployment_by_name=read_deployment_by_name,
+                read_flow_run=lambda run: SimpleNamespace(work_pool_name=ours),
+                api_url="http://server/api",
+            )
+
+        def elsewhere(name: str, **_: object) -> FlowRun:
+            trained.append(name)
+            return FlowRun(flow_id=uuid4(), state=state)
+
+        monkeypatch.setattr(placing, "get_client", client)
+        monkeypatch.setattr(placing, "flow_run", SimpleNamespace(id=uuid4()))
+        monkeypatch.setattr(placing, "get_run_logger", lambda: SimpleNamespace(info=lambda *_: None))
+        monkeypatch.setattr(placing, "train_potential", lambda **_: trained.append("here"))
+        monkeypatch.setattr(placing, "run_deployment", elsewhere)
+        return trained
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "where"),
+    [
+        ("gpu-pool", "cpu-pool", ELSEWHERE),
+        ("gpu-pool", None, ELSEWHERE),
+        (None, None, ELSEWHERE),  # served by a process, which has no slots
+        ("gpu-pool", "gpu-pool", "here"),  # whose only slot this run may have
+    ],
+)
+def test_no_run_waits_for_the_slot_that_it_has(
+    plan: FitPlan, place: Callable[..., list[str]], theirs: str | None, ours: str | None, where: str
+) -> None:
+    trained = place(theirs, ours, Cancelled())
+    with contextlib.suppress(TrainingInterruptedError):
+        train_where_placed(plan)
+    assert trained == [where]
+
+
+def test_a_deployment_that_does_not_exist_is_told(plan: FitPlan, place: Callable[..., list[str]]) -> None:
+    trained = place("no deployment", None)
+    with pytest.raises(
+        InputError, match=f"there is no deployment {ELSEWHERE} on http://server/api; run: make deploy"
+    ):
+        train_where_placed(plan)
+    assert trained == []
+
+
+def test_the_record_of_a_training_elsewhere_is_used(plan: FitPlan, place: Callable[..., list[str]]) -> None:
+    record = FitRecord(
+        identity=plan.identity,
+        start=plan.start,
+        stopped="converged",
+        left_out=0,
+        seconds=9.0,
+        return_code=0,
+        engine={},
+    )
+    plan.run.fitted_potential.touch()
+    plan.run.train_predictions.touch()
+    plan.run.fit_record.write_text(record.model_dump_json())
+    place("gpu-pool", "cpu-pool", Completed())
+    assert train_where_placed(plan) == record
+
+
+def test_a_machine_that_sees_other_files_is_told(plan: FitPlan, place: Callable[..., list[str]]) -> None:
+    place("gpu-pool", "cpu-pool", Completed())
+    with pytest.raises(TrainingInterruptedError, match="is not here; its workers must see the campaign"):
+        train_where_placed(plan)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (Cancelled(message="by a person"), r"\(Cancelled: by a person\); run the same command again"),
+        (
+            Crashed(message="Its heartbeats stopped"),
+            r"\(Crashed: Its heartbeats stopped\); run the same command again",
+        ),
+        (
+            Failed(message="its result is nowhere"),
+            r"\(Failed: its result is nowhere\); run the same command again",
+        ),
+        (None, r"\(it has no state\)"),
+    ],
+)
+def test_a_training_that_was_interrupted_elsewhere_can_be_run_again(
+    plan: FitPlan, place: Callable[..., list[str]], state: State[Any] | None, told: str
+) -> None:
+    place("gpu-pool", "cpu-pool", state)
+    with pytest.raises(TrainingInterruptedError, match=f"was not trained by {ELSEWHERE} {told}"):
+        train_where_placed(plan)
+
+
+def test_the_error_of_a_training_elsewhere_is_raised_here(plan: FitPlan, place: Callable[..., list[str]]) -> None:
+    place("gpu-pool", "cpu-pool", Failed(data=TrainingFailedError("this is the reason")))
+    with pytest.raises(TrainingFailedError, match="this is the reason"):
+        train_where_placed(plan)
