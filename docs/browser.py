@@ -42,7 +42,7 @@ def find_chromium() -> str | None:
 
 
 class Browser:
-    """One page, of this width and height in pixels."""
+    """A browser with one page."""
 
     def __init__(self, program: str) -> None:
         self._profile = tempfile.TemporaryDirectory(prefix="mlip-train-browser-", ignore_cleanup_errors=True)
@@ -92,7 +92,7 @@ class Browser:
 
         def missing() -> list[str]:
             nonlocal said
-            said = self._evaluate("document.body?.innerText ?? ''")
+            said = self._said()
             return [text for text in texts if text not in said]
 
         try:
@@ -101,16 +101,17 @@ class Browser:
             raise TimeoutError(f"the page does not show {missing()}, but:\n{said}") from None
         return said
 
-    def click(self, text: str) -> None:
-        """Click on what has this text, once it is there."""
-        where = _until(lambda: self._evaluate(f"{_FIND}({json.dumps(text)})"), f"there is no {text!r} to click on")
-        for kind in ("mousePressed", "mouseReleased"):  # the second UI listens to the mouse, not for clicks
-            self._call("Input.dispatchMouseEvent", type=kind, **where, button="left", clickCount=1)
+    def click(self, text: str, shows: str) -> None:
+        """Click on what has this text until the page shows another one; what is still loading moves away."""
+        _until(lambda: shows in self._said() or self._press(text), f"a click on {text!r} does not show {shows!r}")
 
-    def picture(self, path: Path, height: int | None = None) -> None:
-        """Take a picture of the page, which is made so high (pixels) first."""
-        self._resize(_SIZE[0], height or _SIZE[1])
-        time.sleep(1)  # what is drawn, and what moves, has no text to wait for
+    def picture(self, path: Path, height: int = _SIZE[1], settle: float = 0.0) -> None:
+        """Take a picture of the page, which is made so high (pixels) first, and may settle for some seconds.
+
+        What is drawn, such as the graph of a run, has no text that could be waited for.
+        """
+        self._resize(_SIZE[0], height)
+        time.sleep(settle)
         image = self._call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(image))
 
@@ -120,6 +121,15 @@ class Browser:
             return None
         pages = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", trust_env=False).json()
         return next((page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"), None)
+
+    def _said(self) -> str:
+        return str(self._evaluate("document.body?.innerText ?? ''"))
+
+    def _press(self, text: str) -> None:
+        where = self._evaluate(f"{_FIND}({json.dumps(text)})")
+        if where is not None:
+            for kind in ("mousePressed", "mouseReleased"):  # the second UI listens to the mouse, not for clicks
+                self._call("Input.dispatchMouseEvent", type=kind, **where, button="left", clickCount=1)
 
     def _resize(self, width: int, height: int) -> None:
         self._call(

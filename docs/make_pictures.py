@@ -44,17 +44,16 @@ def main() -> None:
 def _take(browser: Browser, url: str, campaign: Path) -> None:
     _PICTURES.mkdir(exist_ok=True)
     browser.open(f"{url}/deployments/deployment/{_deployed()}/run", "new_campaign")
-    browser.click("NewCampaign")
-    browser.read("elements", "preset")
-    browser.picture(_PICTURES / "form.png", height=1500)
+    browser.click("NewCampaign", "preset (Optional)")
+    browser.picture(_PICTURES / "form.png", height=1500, settle=2)
 
     run = _train(campaign)
     browser.open(f"{url}/runs/flow-run/{run}", "Completed", "Published")
-    browser.picture(_PICTURES / "generation.png", height=1200)
+    browser.picture(_PICTURES / "generation.png", height=1200, settle=2)
 
     page = _page(run)
     browser.open(f"{url}/v2/artifacts/artifact/{page}", "test set, the parent")
-    browser.picture(_PICTURES / "potential.png", height=1100)
+    browser.picture(_PICTURES / "potential.png", height=1100, settle=2)
 
 
 def _deployed() -> UUID:

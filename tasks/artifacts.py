@@ -229,7 +229,7 @@ def _by_type(errors: SplitErrors | None) -> dict[str, Errors]:
 def _error_row(
     split: str, config_type: str, errors: Errors, parent: Errors | None, against_parent: bool
 ) -> dict[str, str | int]:
-    """A line of the table; the parent's errors stand in brackets, for which wider tables have no room."""
+    """A line of the table; the parent's errors stand in brackets, because a page has no room for more columns."""
     row: dict[str, str | int] = {"set": split, "config type": config_type, "structures": errors.n_structures}
     for short, name, digits in (("E", "energy_rmse", 2), ("F", "force_rmse", 1)):
         before = _number(getattr(parent, name, None), digits)

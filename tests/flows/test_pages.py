@@ -103,7 +103,7 @@ def artifact(runs: Runs, what: str) -> str:
 @UIS
 def test_the_form_explains_itself(browser: Browser, look: Callable[..., str], form: str, ui: str) -> None:
     look(f"{ui}/{form}", "Directory of the campaign", "DFT results: files that ASE")
-    browser.click("NewCampaign")
+    browser.click("NewCampaign", "preset (Optional)")
     explained = [str(field.description) for field in NewCampaign.model_fields.values()]
     said = browser.read(*NewCampaign.model_fields, *(text for text in explained if "`" not in text))
     for text in explained:  # one UI renders markdown, the other shows it
@@ -121,9 +121,8 @@ def test_a_completed_run_tells_of_its_potential(
     )
     for noise in ("Finished in state Completed()", "Traceback"):
         assert noise not in said
-    browser.click("Subflow Runs")
-    browser.read("Si melt training 2")
-    browser.click("Artifacts")
+    browser.click("Subflow Runs", "Si melt training 2")
+    browser.click("Artifacts", artifact_key(runs.campaign.root, "dataset"))
     whats = ("dataset", "selection", "training", "dimers", "errors", "loss-curve", "potential")
     browser.read(*(artifact_key(runs.campaign.root, what) for what in whats))
 
@@ -150,8 +149,8 @@ def test_a_run_that_reached_no_potential_gives_its_reason_once(
     assert said.count(texts[1]) == 1
     assert "Traceback" not in said
     if ui:  # the other UI shows the beginning of a message only
-        browser.click("Details")
-        browser.read("State Message", *texts[1:])
+        browser.click("Details", "State Message")
+        browser.read(*texts[1:])
 
 
 @UIS
