@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from tasks.artifacts import ProgressReport, never_in_the_way
@@ -47,16 +49,16 @@ def test_progress_is_told_again_once_prefect_takes_it(monkeypatch: pytest.Monkey
             raise httpx.ConnectError("no connection")
         taken.append(percent)
 
-    def create(percent: float, **_: str) -> UUID:
-        take(percent)
-        return known
+    def create(artifact: ArtifactCreate) -> SimpleNamespace:
+        take(float(str(artifact.data)))
+        return SimpleNamespace(id=known)
 
-    def update(artifact: UUID, progress: float, **_: str) -> None:
+    def update(artifact: UUID, told: ArtifactUpdate) -> None:
         assert artifact == known
-        take(progress)
+        take(float(str(told.data)))
 
-    monkeypatch.setattr("tasks.artifacts.create_progress_artifact", create)
-    monkeypatch.setattr("tasks.artifacts.update_progress_artifact", update)
+    client = SimpleNamespace(create_artifact=create, update_artifact=update)
+    monkeypatch.setattr("tasks.artifacts.get_client", lambda **_: contextlib.nullcontext(client))
     report = ProgressReport(SimpleNamespace(campaign=Path("silicon")))  # type: ignore[arg-type]
     for percent in (10.0, 20.0, 30.0, 40.0):
         report.update(percent, "")
