@@ -30,7 +30,7 @@ from mlip_train.errors import (
 from mlip_train.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
-from tests.flows.test_sudden_death import wait_for
+from tests.flows.test_sudden_death import engines_of, wait_for
 from tests.mlip_train.alloys import aluminium_nickel, write_frames
 from tests.mlip_train.planning import edit
 
@@ -225,7 +225,7 @@ def test_a_killed_fit_resumes_from_its_newest_good_potential(
 def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
     make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = make_campaign(environment={"STANDIN_SECONDS": "5"})
+    campaign = make_campaign(environment={"STANDIN_UNTIL": "/no/such/file"})
     edit(campaign, engine={"max_hours": 1.0})
 
     def two_hours_later_once_there_is_a_potential() -> float:
@@ -237,6 +237,7 @@ def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
     with pytest.raises(TrainingInterruptedError, match=r"engine\.max_hours"):
         train_generation(campaign.root, [write_batch(0, 6)])
 
+    assert wait_for(lambda: not engines_of(campaign), 10)
     assert campaign.generation(1).interim_potential.exists()
 
 
