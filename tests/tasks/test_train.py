@@ -160,7 +160,9 @@ def test_a_training_that_fails_lets_the_next_one_train(plan: FitPlan, monkeypatc
 
     monkeypatch.setattr("tasks.train._train_with_engine", engine)
     monkeypatch.setattr("tasks.train.get_run_logger", lambda: None)
-    with pytest.raises(TrainingFailedError) as caught:
+    # not only when Python happens to collect it
+    monkeypatch.setattr(filelock.FileLock, "__del__", lambda lock: None, raising=False)
+    with pytest.raises(TrainingFailedError):
         train.fn(plan)
     with filelock.FileLock(plan.run.training_lock, timeout=0):
-        assert caught.tb is not None  # kept, so that the lock was let go and not just forgotten
+        pass
