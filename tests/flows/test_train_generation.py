@@ -225,7 +225,7 @@ def test_a_killed_fit_resumes_from_its_newest_good_potential(
 def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
     make_campaign: MakeCampaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = make_campaign(environment={"STANDIN_UNTIL": "/no/such/file"})
+    campaign = make_campaign(environment={"STANDIN_SECONDS": "5"})
     edit(campaign, engine={"max_hours": 1.0})
 
     def two_hours_later_once_there_is_a_potential() -> float:
