@@ -34,8 +34,10 @@ def main() -> None:
             from prefect.settings import PREFECT_API_URL
 
             os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
-            workers = [_start(CPU_POOL), _start(GPU_POOL, "--limit", "1")]
+            workers: list[subprocess.Popen[bytes]] = []
             try:
+                workers.append(_start(CPU_POOL))
+                workers.append(_start(GPU_POOL, "--limit", "1"))
                 while all(worker.poll() is None for worker in workers):
                     time.sleep(1)
             finally:

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, MissingResult, ObjectNotFound
+from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
@@ -91,7 +91,8 @@ def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
     try:
         if state is not None:
             state.result()
-    except (CancelledRun, CrashedRun, FailedRun, MissingResult) as error:
+    except (CancelledRun, CrashedRun, FailedRun, ValueError) as error:
+        # a ValueError is Prefect's where the error that was raised lies on a disk of the other machine
         raise TrainingInterruptedError(
             f"generation {plan.generation} was not trained by {deployment} ({told}); run the same command again: "
             "it resumes from the newest interim potential"

@@ -57,6 +57,10 @@ def prefect_server() -> Iterator[str]:
     from deployments.local_server import LocalServer
 
     server = LocalServer()
+    server.home.mkdir(parents=True)
+    # by itself it looks every 20 s for runs whose parent was cancelled
+    often = "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS = '1'"
+    (server.home / "profiles.toml").write_text(f'active = "tests"\n[profiles.tests]\n{often}\n')
     url = server.start()
     try:
         # the heartbeat thread would hold every flow for a second at its end

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 from prefect.automations import Automation
@@ -14,10 +16,12 @@ from prefect.server.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed
 
+import deployments.deploy
 from deployments.deploy import _crash_what_is_silent, _provide_automation, _provide_pool
 from flows.train_generation import train_generation
 from flows.train_potential import train_potential
 from flows.watch_inbox import watch_inbox
+from mlip_train.errors import MlipTrainError
 
 
 @pytest.fixture
@@ -83,3 +87,15 @@ def test_a_work_pool_that_somebody_changed_stays_so(client: SyncPrefectClient) -
     _provide_pool(client, name, slots=1)
     assert client.read_work_pool(name).concurrency_limit == 4
     client.delete_work_pool(name)
+
+
+def test_deployments_that_prefect_refuses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*command: object, **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 1, "", "this is the reason")
+
+    monkeypatch.setattr(deployments.deploy, "get_client", lambda **_: nullcontext())
+    monkeypatch.setattr(deployments.deploy, "_provide_pool", lambda *_, **__: None)
+    monkeypatch.setattr(deployments.deploy, "_provide_automation", lambda _: None)
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(MlipTrainError, match=r"(?s)did not take .*prefect\.yaml.*this is the reason"):
+        deployments.deploy.deploy()

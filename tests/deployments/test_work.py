@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,7 +25,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
 
     def start(pool: str, *options: str) -> subprocess.Popen[bytes]:
         assert options == (("--limit", "1") if pool == GPU_POOL else ())
-        started[pool] = subprocess.Popen(["sleep", "60"])
+        started[pool] = subprocess.Popen(["sleep", "20"])
         return started[pool]
 
     monkeypatch.setattr(work, "_start", start)
@@ -41,31 +41,60 @@ def _signals() -> object:
     signal.signal(signal.SIGTERM, before)
 
 
-def once_there_are_two(workers: Workers, act: Callable[[], object]) -> None:
-    def when() -> None:
-        while len(workers) < 2:
-            pass
-        act()
+@pytest.fixture
+def while_they_work(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Does something once, when `main` has started both workers and waits."""
 
-    threading.Thread(target=when, daemon=True).start()
+    def do(act: Callable[[], object]) -> None:
+        looks = iter([act])
+
+        def sleep(_: float) -> None:
+            next(looks, lambda: pytest.fail("it goes on"))()
+
+        monkeypatch.setattr(work, "time", SimpleNamespace(sleep=sleep))
+
+    return do
 
 
 @pytest.mark.parametrize("ends", [CPU_POOL, GPU_POOL])
-def test_when_one_worker_ends_so_does_the_other(workers: Workers, ends: str) -> None:
-    once_there_are_two(workers, lambda: workers[ends].kill())
+def test_when_one_worker_ends_so_does_the_other(
+    workers: Workers, while_they_work: Callable[[Callable[[], object]], None], ends: str
+) -> None:
+    def end_one() -> None:
+        workers[ends].kill()
+        workers[ends].wait()
+
+    while_they_work(end_one)
     work.main()
-    assert {pool: worker.returncode for pool, worker in workers.items()} == {
-        CPU_POOL: -signal.SIGTERM,
-        GPU_POOL: -signal.SIGTERM,
-        ends: -signal.SIGKILL,
-    }
+    ended = {pool: worker.returncode for pool, worker in workers.items()}
+    assert ended == {**dict.fromkeys((CPU_POOL, GPU_POOL), -signal.SIGTERM), ends: -signal.SIGKILL}
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
-def test_both_workers_end_when_it_is_told_to(workers: Workers, by: signal.Signals) -> None:
-    once_there_are_two(workers, lambda: os.kill(os.getpid(), by))
+def test_both_workers_end_when_it_is_told_to(
+    workers: Workers, while_they_work: Callable[[Callable[[], object]], None], by: signal.Signals
+) -> None:
+    # a signal that is not handled would end the tests
+    signal.signal(by, signal.SIG_IGN if by == signal.SIGTERM else signal.default_int_handler)
+    while_they_work(lambda: os.kill(os.getpid(), by))
     work.main()
     assert {worker.returncode for worker in workers.values()} == {-signal.SIGTERM}
+
+
+def test_a_worker_does_not_stay_when_the_other_cannot_be_started(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = work._start
+
+    def start_one(pool: str, *options: str) -> subprocess.Popen[bytes]:
+        if pool == GPU_POOL:
+            raise OSError("no more processes")
+        return start(pool, *options)
+
+    monkeypatch.setattr(work, "_start", start_one)
+    with pytest.raises(OSError, match="no more processes"):
+        work.main()
+    assert workers[CPU_POOL].returncode == -signal.SIGTERM
 
 
 def test_workers_do_not_get_the_interrupt_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import deployments.worker
 from tests.conftest import REPOSITORY
 from tests.flows.test_sudden_death import wait_for
 
@@ -111,3 +112,26 @@ def test_a_worker_without_runs_is_ended(start_worker: StartWorker, story: Path) 
 
 def test_a_worker_that_ends_by_itself_says_how(start_worker: StartWorker) -> None:
     assert start_worker("ends-itself").wait(30) == 3
+
+
+def test_a_worker_that_has_ended_meanwhile_has_no_runs() -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    deployments.worker._end_runs(gone.pid)
+
+
+def test_told_before_the_worker_has_started_it_starts_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = {by: signal.getsignal(by) for by in (signal.SIGTERM, signal.SIGINT)}
+
+    def told_just_now(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("went on")
+
+    monkeypatch.setattr(subprocess, "Popen", told_just_now)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            deployments.worker.run_worker(["pool"])
+    finally:
+        for by, handler in handlers.items():
+            signal.signal(by, handler)
+    assert ended.value.code == 0

@@ -12,6 +12,8 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
+from prefect.results import ResultRecordMetadata
+from prefect.serializers import PickleSerializer
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
 import flows.train_potential as placing
@@ -142,4 +144,13 @@ def test_a_training_that_was_interrupted_elsewhere_can_be_run_again(
 def test_the_error_of_a_training_elsewhere_is_raised_here(plan: FitPlan, place: Callable[..., list[str]]) -> None:
     place("gpu-pool", "cpu-pool", Failed(data=TrainingFailedError("this is the reason")))
     with pytest.raises(TrainingFailedError, match="this is the reason"):
+        train_where_placed(plan)
+
+
+def test_an_error_that_lies_on_a_disk_of_the_other_machine_is_told_as_far_as_it_is_known(
+    plan: FitPlan, place: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    there = ResultRecordMetadata(storage_key=str(tmp_path / "there"), serializer=PickleSerializer())
+    place("gpu-pool", "cpu-pool", Failed(message="TrainingFailedError: this is the reason", data=there))
+    with pytest.raises(TrainingInterruptedError, match="Failed: TrainingFailedError: this is the reason"):
         train_where_placed(plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from flows.train_generation import train_generation
 from mlip_train.campaign import Campaign
 from mlip_train.errors import ConfigError, TrainingFailedError
 from tests.conftest import _HOME
+from tests.flows.test_sudden_death import wait_for
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - of nothing
 
@@ -41,9 +41,10 @@ def test_the_engines_environment_reaches_neither_prefect_nor_a_bundle(
     with pytest.raises(ConfigError, match="the value of KEY must be text"):
         train_generation(wrong.root, [batch])
 
-    time.sleep(2)  # log lines are sent in batches
-    assert b"the value of KEY must be text" in b"".join(
-        f.read_bytes() for f in LocalServer().home.glob("prefect.db*")
-    )
+    def told_prefect() -> bool:
+        database = LocalServer().home.glob("prefect.db*")
+        return any(b"the value of KEY must be text" in file.read_bytes() for file in database)
+
+    assert wait_for(told_prefect, 30)  # log lines are sent in batches, and what was told before came earlier
     assert files_with_the_secret(Path(_HOME)) == set()  # the server's database and log, results, caches
     assert files_with_the_secret(campaign.root) == {"campaign.yaml", "generations/gen_01/plan.json"}

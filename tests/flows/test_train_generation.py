@@ -30,7 +30,7 @@ from mlip_train.errors import (
 from mlip_train.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
-from tests.flows.test_sudden_death import wait_for
+from tests.flows.test_sudden_death import engines_of, wait_for
 from tests.mlip_train.alloys import aluminium_nickel, write_frames
 from tests.mlip_train.planning import edit
 
@@ -235,6 +235,7 @@ def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
     with pytest.raises(TrainingInterruptedError, match=r"engine\.max_hours"):
         train_generation(campaign.root, [write_batch(0, 6)])
 
+    assert wait_for(lambda: not engines_of(campaign), 10)
     assert campaign.generation(1).interim_potential.exists()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 from ase import Atoms
 
@@ -257,12 +258,13 @@ def test_a_refused_run_changes_nothing(campaign: Campaign, impatient: None) -> N
         assert files_below(campaign.root) == before
 
 
-def test_a_run_that_failed_lets_go(campaign: Campaign) -> None:
-    with pytest.raises(ZeroDivisionError) as caught, campaign.hold():
+def test_a_run_that_failed_lets_go(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    # not only when Python happens to collect it
+    monkeypatch.setattr(filelock.FileLock, "__del__", lambda lock: None, raising=False)
+    with pytest.raises(ZeroDivisionError), campaign.hold():
         raise ZeroDivisionError
     assert not (campaign.root / ".lock.json").exists()
     hold_once(campaign)
-    assert caught.tb is not None  # kept, so that the lock was let go and not just forgotten
 
 
 # --- cleaning up after a crash ---

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import ase.io
+import filelock
 import pytest
 
 from mlip_train.accumulation import Accumulation, accumulate
@@ -392,6 +393,15 @@ def test_the_second_watcher_is_told_to_wait(inbox: Inbox) -> None:
             pass
         other.kill()
     with inbox.hold():  # the lock of a killed process is free
+        pass
+
+
+def test_a_watcher_that_failed_lets_go(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # not only when Python happens to collect it
+    monkeypatch.setattr(filelock.FileLock, "__del__", lambda lock: None, raising=False)
+    with pytest.raises(ZeroDivisionError), inbox.hold():
+        raise ZeroDivisionError
+    with inbox.hold():
         pass
 
 
