@@ -14,7 +14,7 @@ from ase.data import atomic_numbers
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from mlip_train.errors import ConfigError
-from mlip_train.model import FrozenModel, explain
+from mlip_train.model import FrozenModel, Variant, explain
 from mlip_train.pacemaker.native_keys import check_extra
 from mlip_train.presets import PRESETS, fill_in
 from mlip_train.reference import ZBL, NoReference, Reference, baseline_of, check_pairs
@@ -132,13 +132,13 @@ class EarlyStopping(FrozenModel):
     patience: int = Field(50, ge=2, description="Epochs over which the change must be that small.")
 
 
-class UniformWeighting(FrozenModel):
+class UniformWeighting(Variant):
     """Every structure and every atom counts the same."""
 
     kind: Literal["uniform"] = "uniform"
 
 
-class EnergyBasedWeighting(FrozenModel):
+class EnergyBasedWeighting(Variant):
     """Structures low in energy count more; those too high are left out of the fit (and said so)."""
 
     kind: Literal["energy_based"] = "energy_based"

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-__all__ = ["FrozenModel", "explain", "nearest_key"]
+__all__ = ["FrozenModel", "Variant", "explain", "nearest_key"]
 
 
 class FrozenModel(BaseModel):
@@ -38,6 +38,14 @@ class FrozenModel(BaseModel):
                 told = (f"unknown key {key!r}; {nearest_key(str(key), cls.model_fields)}" for key in unknown)
                 raise ValueError(", ".join(told))
         return values
+
+
+class Variant(FrozenModel):
+    """One member of a union that `kind` tells apart: it counts as chosen, so that no dump leaves it out."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Note that `kind` was said; without it what is written could not be read again."""
+        self.model_fields_set.add("kind")
 
 
 def nearest_key(key: str, known: Iterable[str]) -> str:

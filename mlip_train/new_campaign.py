@@ -64,7 +64,9 @@ class NewCampaign(FrozenModel):
         ConfigError
             When the sections do not go together.
         """
-        chosen = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        said = self.model_dump(mode="json", exclude_unset=True)
+        # a section that is None was left out of the form; None inside of one is a choice
+        chosen = {key: value for key, value in said.items() if value is not None}
         return campaign_yaml(chosen.pop("elements"), chosen.pop("preset", self.preset), chosen)
 
 

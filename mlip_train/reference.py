@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from ase.data import atomic_numbers, covalent_radii, missing
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from mlip_train.model import FrozenModel, nearest_key
+from mlip_train.model import FrozenModel, Variant, nearest_key
 from mlip_train.priors import (
     Baseline,
     LennardJonesPotential,
@@ -59,13 +59,13 @@ def _named_once(pairs: object) -> object:
 Pair = Annotated[str, AfterValidator(_is_a_pair)]
 
 
-class NoReference(FrozenModel):
+class NoReference(Variant):
     """No reference potential: ACE describes everything, also what it has never seen."""
 
     kind: Literal["none"] = "none"
 
 
-class ZBL(FrozenModel):
+class ZBL(Variant):
     """Ziegler-Biersack-Littmark screened nuclear repulsion at short distance."""
 
     kind: Literal["zbl"] = "zbl"
@@ -93,7 +93,7 @@ class ZBL(FrozenModel):
         return pairs
 
 
-class LennardJones(FrozenModel):
+class LennardJones(Variant):
     """A Lennard-Jones baseline: ACE learns the difference."""
 
     kind: Literal["lj"] = "lj"

@@ -7,9 +7,10 @@ import pytest
 from pydantic import ValidationError
 
 from mlip_train import Campaign, CampaignConfig
-from mlip_train.config import EnginePlace
+from mlip_train.config import EnergyBasedWeighting, EnginePlace, Fit
 from mlip_train.errors import CampaignNotFoundError, ConfigError
 from mlip_train.new_campaign import NewCampaign, provide_campaign
+from mlip_train.reference import ZBL
 from mlip_train.template import campaign_yaml
 
 
@@ -39,6 +40,19 @@ def test_a_form_that_fills_in_every_section_is_understood(tmp_path: Path) -> Non
     place = EnginePlace().model_dump(mode="json")
     new = NewCampaign.model_validate({"elements": ["Ni", "Al"], "preset": "standard", "engine": place, **sections})
     assert provide_campaign(tmp_path / "alloy", new).config == usual
+
+
+def test_null_inside_a_section_is_a_choice(tmp_path: Path) -> None:
+    form = {"elements": ["Si"], "test": {"stratify_by": None}}
+    assert provide_campaign(tmp_path / "silicon", NewCampaign.model_validate(form)).config.test.stratify_by is None
+
+
+def test_a_flow_may_leave_out_what_kind_its_sections_are_of(tmp_path: Path) -> None:
+    fit = Fit(max_epochs=3, weighting=EnergyBasedWeighting(low_window=0.5))
+    new = NewCampaign(elements=("Si",), reference=ZBL(mode="core"), fit=fit)
+    config = provide_campaign(tmp_path / "silicon", new).config
+    assert config.reference == ZBL(mode="core")
+    assert config.fit == fit
 
 
 @pytest.mark.parametrize("key", ["command", "environment"])
