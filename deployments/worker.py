@@ -6,9 +6,11 @@ their engine goes on or dies without its interim potential, and the server shows
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 
@@ -45,13 +47,20 @@ def run_worker(arguments: Sequence[str]) -> int:
 
 def _end_runs(worker: int) -> None:
     """Tell flow runs to end, and wait for them: each stops its engine and reports that it crashed."""
+    deadline = time.monotonic() + _PATIENCE
+    # again and again: until it is told to end itself, the worker begins others
+    while (runs := _runs_of(worker)) and time.monotonic() < deadline:
+        for run in runs:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                run.terminate()
+        psutil.wait_procs(runs, timeout=max(deadline - time.monotonic(), 0))
+
+
+def _runs_of(worker: int) -> list[psutil.Process]:
     try:
-        runs = psutil.Process(worker).children()
+        return psutil.Process(worker).children()
     except psutil.NoSuchProcess:
-        return
-    for run in runs:
-        run.terminate()
-    psutil.wait_procs(runs, timeout=_PATIENCE)
+        return []
 
 
 if __name__ == "__main__":

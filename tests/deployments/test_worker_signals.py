@@ -26,6 +26,16 @@ signal.signal(signal.SIGTERM, told)
 print("run begun", flush=True)
 time.sleep(60)
 """
+BUSY_RUN = """
+import os, signal, sys, time
+def told(*_):
+    print("told", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+signal.signal(signal.SIGTERM, told)
+print("begun", flush=True)
+time.sleep(60)
+"""
 WORKER = f"""
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, lambda *_: (print("worker told", flush=True), os._exit(1)))
@@ -36,7 +46,18 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a run that ended is gone
 print(*sys.argv[1:], flush=True)
 if "ends-itself" in sys.argv:
     sys.exit(3)
-if "idle" not in sys.argv:
+if "busy" in sys.argv:
+    # begins another run while the first one ends, which waits for that
+    pipe = subprocess.PIPE
+    run = subprocess.Popen([sys.executable, "-c", {BUSY_RUN!r}], stdin=pipe, stdout=pipe)
+    run.stdout.readline()
+    print("run begun", flush=True)
+    run.stdout.readline()
+    second = subprocess.Popen([sys.executable, "-c", {RUN!r}], stdout=pipe)
+    second.stdout.readline()
+    run.stdin.close()
+    print("second " + second.stdout.readline().decode(), end="", flush=True)
+elif "idle" not in sys.argv:
     subprocess.Popen([sys.executable, "-c", {RUN!r}], start_new_session=True)
 else:
     print("run begun", flush=True)
@@ -100,6 +121,14 @@ def test_an_impatient_person_does_not_disturb_the_run_while_it_ends(
         worker.send_signal(by)
     assert worker.wait(30) == 0
     assert story.read_text() == BEGUN.format("pool") + "run told\nrun ended\nworker told\n"
+
+
+def test_a_run_that_begins_while_others_end_is_ended_too(start_worker: StartWorker, story: Path) -> None:
+    worker = start_worker("busy")
+    assert wait_for(lambda: "run begun" in story.read_text(), 30), story.read_text()
+    worker.terminate()
+    assert worker.wait(30) == 0
+    assert story.read_text() == BEGUN.format("busy") + "second run told\nworker told\n"
 
 
 def test_a_worker_without_runs_is_ended(start_worker: StartWorker, story: Path) -> None:
