@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, ObjectNotFound
@@ -56,7 +58,7 @@ def train_where_placed(plan: FitPlan) -> FitRecord:
     placement = plan.config.engine.placement
     if placement == "here":
         return train_potential(**parameters)
-    if _occupies_its_slot(placement.deployment):
+    if _occupies_a_slot_of(placement.deployment):
         get_run_logger().info("This run is in the work pool of %s: it trains itself", placement.deployment)
         return train_potential(**parameters)
     get_run_logger().info("Generation %d is trained by %s", plan.generation, placement.deployment)
@@ -64,8 +66,8 @@ def train_where_placed(plan: FitPlan) -> FitRecord:
     return _record_of(plan, placement.deployment, run)
 
 
-def _occupies_its_slot(deployment: str) -> bool:
-    """Whether a training there could wait for ever, for the slot that this run has."""
+def _occupies_a_slot_of(deployment: str) -> bool:
+    """Whether a training there could wait for ever, for the slot that this run, or one it is a part of, has."""
     with get_client(sync_client=True) as client:
         try:
             theirs = client.read_deployment_by_name(deployment).work_pool_name
@@ -73,7 +75,17 @@ def _occupies_its_slot(deployment: str) -> bool:
             raise InputError(
                 f"engine.placement: there is no deployment {deployment} on {client.api_url}; run: make deploy"
             ) from error
-        return theirs is not None and client.read_flow_run(flow_run.id).work_pool_name == theirs
+        return theirs is not None and theirs in _pools_of(client, flow_run.id)
+
+
+def _pools_of(client: SyncPrefectClient, run_id: UUID) -> Iterator[str | None]:
+    """The work pools of a run and of those that wait for it; a subflow itself has none."""
+    run = client.read_flow_run(run_id)
+    yield run.work_pool_name
+    if run.parent_task_run_id is not None:
+        parent = client.read_task_run(run.parent_task_run_id).flow_run_id
+        if parent is not None:
+            yield from _pools_of(client, parent)
 
 
 def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:

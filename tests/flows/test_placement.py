@@ -36,9 +36,9 @@ def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int
 
 @pytest.fixture
 def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Sets the work pools of the deployment and of this run, and how a training elsewhere ends."""
+    """Sets the pools of the deployment, of this run and of its parents, and how a training elsewhere ends."""
 
-    def set_up(theirs: str | None, ours: str | None, state: State[Any] | None = None) -> list[str]:
+    def set_up(theirs: str | None, *ours: str | None, state: State[Any] | None = None) -> list[str]:
         trained: list[str] = []
 
         def read_deployment_by_name(name: str) -> SimpleNamespace:
@@ -50,7 +50,11 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         def client(**_: object) -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(
                 read_deployment_by_name=read_deployment_by_name,
-                read_flow_run=lambda run: SimpleNamespace(work_pool_name=ours),
+                # a run's number is that of its pool in `ours`, and its parent's the next
+                read_flow_run=lambda run: SimpleNamespace(
+                    work_pool_name=ours[run], parent_task_run_id=run + 1 if run + 1 < len(ours) else None
+                ),
+                read_task_run=lambda task: SimpleNamespace(flow_run_id=task),
                 api_url="http://server/api",
             )
 
@@ -59,7 +63,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
             return FlowRun(flow_id=uuid4(), state=state)
 
         monkeypatch.setattr(placing, "get_client", client)
-        monkeypatch.setattr(placing, "flow_run", SimpleNamespace(id=uuid4()))
+        monkeypatch.setattr(placing, "flow_run", SimpleNamespace(id=0))
         monkeypatch.setattr(placing, "get_run_logger", lambda: SimpleNamespace(info=lambda *_: None))
         monkeypatch.setattr(placing, "train_potential", lambda **_: trained.append("here"))
         monkeypatch.setattr(placing, "run_deployment", elsewhere)
@@ -71,16 +75,19 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 @pytest.mark.parametrize(
     ("theirs", "ours", "where"),
     [
-        ("gpu-pool", "cpu-pool", ELSEWHERE),
-        ("gpu-pool", None, ELSEWHERE),
-        (None, None, ELSEWHERE),  # served by a process, which has no slots
-        ("gpu-pool", "gpu-pool", "here"),  # whose only slot this run may have
+        ("gpu-pool", ["cpu-pool"], ELSEWHERE),
+        ("gpu-pool", [None], ELSEWHERE),
+        ("gpu-pool", [None, "cpu-pool"], ELSEWHERE),
+        (None, [None], ELSEWHERE),  # served by a process, which has no slots
+        ("gpu-pool", ["gpu-pool"], "here"),  # whose only slot this run may have
+        ("gpu-pool", [None, None, "gpu-pool"], "here"),  # a subflow is in the process of its parent
+        ("gpu-pool", ["cpu-pool", "gpu-pool"], "here"),  # a parent keeps its slot while it waits
     ],
 )
 def test_no_run_waits_for_the_slot_that_it_has(
-    plan: FitPlan, place: Callable[..., list[str]], theirs: str | None, ours: str | None, where: str
+    plan: FitPlan, place: Callable[..., list[str]], theirs: str | None, ours: list[str | None], where: str
 ) -> None:
-    trained = place(theirs, ours, Cancelled())
+    trained = place(theirs, *ours, state=Cancelled())
     with contextlib.suppress(TrainingInterruptedError):
         train_where_placed(plan)
     assert trained == [where]
@@ -108,12 +115,12 @@ def test_the_record_of_a_training_elsewhere_is_used(plan: FitPlan, place: Callab
     plan.run.fitted_potential.touch()
     plan.run.train_predictions.touch()
     plan.run.fit_record.write_text(record.model_dump_json())
-    place("gpu-pool", "cpu-pool", Completed())
+    place("gpu-pool", "cpu-pool", state=Completed())
     assert train_where_placed(plan) == record
 
 
 def test_a_machine_that_sees_other_files_is_told(plan: FitPlan, place: Callable[..., list[str]]) -> None:
-    place("gpu-pool", "cpu-pool", Completed())
+    place("gpu-pool", "cpu-pool", state=Completed())
     with pytest.raises(TrainingInterruptedError, match="is not here; its workers must see the campaign"):
         train_where_placed(plan)
 
@@ -136,13 +143,13 @@ def test_a_machine_that_sees_other_files_is_told(plan: FitPlan, place: Callable[
 def test_a_training_that_was_interrupted_elsewhere_can_be_run_again(
     plan: FitPlan, place: Callable[..., list[str]], state: State[Any] | None, told: str
 ) -> None:
-    place("gpu-pool", "cpu-pool", state)
+    place("gpu-pool", "cpu-pool", state=state)
     with pytest.raises(TrainingInterruptedError, match=f"was not trained by {ELSEWHERE} {told}"):
         train_where_placed(plan)
 
 
 def test_the_error_of_a_training_elsewhere_is_raised_here(plan: FitPlan, place: Callable[..., list[str]]) -> None:
-    place("gpu-pool", "cpu-pool", Failed(data=TrainingFailedError("this is the reason")))
+    place("gpu-pool", "cpu-pool", state=Failed(data=TrainingFailedError("this is the reason")))
     with pytest.raises(TrainingFailedError, match="this is the reason"):
         train_where_placed(plan)
 
@@ -151,6 +158,6 @@ def test_an_error_that_lies_on_a_disk_of_the_other_machine_is_told_as_far_as_it_
     plan: FitPlan, place: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     there = ResultRecordMetadata(storage_key=str(tmp_path / "there"), serializer=PickleSerializer())
-    place("gpu-pool", "cpu-pool", Failed(message="TrainingFailedError: this is the reason", data=there))
+    place("gpu-pool", "cpu-pool", state=Failed(message="TrainingFailedError: this is the reason", data=there))
     with pytest.raises(TrainingInterruptedError, match="Failed: TrainingFailedError: this is the reason"):
         train_where_placed(plan)
