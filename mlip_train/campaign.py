@@ -31,7 +31,7 @@ from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
 from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, CorruptFileError
 from mlip_train.files import write_atomically
-from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.generation_directory import GenerationDirectory, generation_name
 from mlip_train.strict_yaml import load_yaml
 from mlip_train.structures import FrameRules, Refusal
 
@@ -40,6 +40,8 @@ __all__ = ["BUNDLE_SUFFIXES", "Campaign"]
 BUNDLE_SUFFIXES: Final = (".yaml", ".yace", ".asi", ".lmp")  # of the files that a bundle holds beside its .json
 _RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
 _RUN: Final = re.compile(r"gen_\d{2,}")
+_DIRECTORIES: Final = ("inbox", "dataset", "generations", "potentials", "quarantine")
+_INBOX, _DATASET, _GENERATIONS, _POTENTIALS, _QUARANTINE = _DIRECTORIES
 _LOCK_PATIENCE: Final = 2.0  # seconds
 
 
@@ -88,7 +90,7 @@ class Campaign:
             raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise CampaignNotFoundError(f"{root} is not an empty directory; choose another place")
-        for directory in ("inbox", "dataset", "generations", "potentials", "quarantine"):
+        for directory in _DIRECTORIES:
             (root / directory).mkdir(parents=True, exist_ok=True)
         write_atomically(root / cls.CONFIG, campaign_yaml)
         return cls(root)
@@ -118,22 +120,22 @@ class Campaign:
     @property
     def inbox(self) -> Path:
         """Where DFT results are dropped."""
-        return self.root / "inbox"
+        return self.root / _INBOX
 
     @property
     def store(self) -> DatasetStore:
         """The dataset."""
-        return DatasetStore(self.root / "dataset")
+        return DatasetStore(self.root / _DATASET)
 
     @property
     def accumulated(self) -> Path:
         """All training rows in the engine's format; derived from the shards."""
-        return self.root / "dataset" / "accumulated.pckl.gzip"
+        return self.root / _DATASET / "accumulated.pckl.gzip"
 
     @property
     def potentials(self) -> Path:
         """Published bundles."""
-        return self.root / "potentials"
+        return self.root / _POTENTIALS
 
     @property
     def current_pointer(self) -> Path:
@@ -142,11 +144,11 @@ class Campaign:
 
     def bundle_record(self, generation: int) -> Path:
         """The .json of a published bundle; the bundle exists when this does."""
-        return self.potentials / f"potential_gen_{generation:02d}.json"
+        return self.potentials / f"potential_{generation_name(generation)}.json"
 
     def generation(self, number: int) -> GenerationDirectory:
         """The run directory of a generation."""
-        return GenerationDirectory(self.root / "generations" / f"gen_{number:02d}")
+        return GenerationDirectory(self.root / _GENERATIONS / generation_name(number))
 
     def pending_generation(self) -> int | None:
         """The newest generation with data but without a published potential, if it is the last."""
@@ -174,11 +176,11 @@ class Campaign:
             When a generation has a run or a potential but no data in the manifest: the manifest was
             lost or replaced, and going on would overwrite what it once listed.
         """
-        runs = (self.root / "generations").glob("gen_[0-9]*")
+        runs = (self.root / _GENERATIONS).glob("gen_[0-9]*")
         known = {*self.published_generations(), *(_number(run.name) for run in runs if _RUN.fullmatch(run.name))}
         if lost := sorted(known - set(self.store.generations)):
             raise CorruptFileError(
-                f"{self.root / 'dataset'}: the manifest does not list generation {lost[0]}, which was trained or "
+                f"{self.root / _DATASET}: the manifest does not list generation {lost[0]}, which was trained or "
                 "begun; restore manifest.json and the shards from the newest backup"
             )
 
@@ -219,14 +221,14 @@ class Campaign:
 
     def quarantine(self, refusals: Sequence[Refusal], generation: int) -> int:
         """Record refused frames once each; return how many were not known before."""
-        folder = self.root / "quarantine"
+        folder = self.root / _QUARANTINE
         known = {
             line for file in folder.glob("gen_*.jsonl") for line in file.read_text(errors="replace").splitlines()
         }
         lines = dict.fromkeys(json.dumps(refusal.model_dump()) for refusal in refusals)
         new = [line for line in lines if line not in known]
         if new:
-            file = folder / f"gen_{generation:02d}.jsonl"
+            file = folder / f"{generation_name(generation)}.jsonl"
             before = file.read_text(errors="replace") if file.exists() else ""
             write_atomically(file, before + "\n".join(new) + "\n")
         return len(new)
@@ -235,7 +237,7 @@ class Campaign:
         """Number of frames and files that were refused so far."""
         return sum(
             len(file.read_text(errors="replace").splitlines())
-            for file in (self.root / "quarantine").glob("gen_*.jsonl")
+            for file in (self.root / _QUARANTINE).glob("gen_*.jsonl")
         )
 
     @contextlib.contextmanager
@@ -274,7 +276,7 @@ class Campaign:
 
     def _recover(self) -> None:
         """Remove or finish what a crash left half done."""
-        folders = ("", "dataset", "potentials", "quarantine", "generations/gen_*")
+        folders = ("", _DATASET, _POTENTIALS, _QUARANTINE, f"{_GENERATIONS}/gen_*")
         for folder in folders:
             for leftover in self.root.glob(f"{folder}/.*.tmp".lstrip("/")):
                 leftover.unlink()
@@ -282,8 +284,8 @@ class Campaign:
             self._end_publishing(int(self._publishing_note.read_text()))
         elif not self.current_pointer.exists() and self.published_generations():
             self._point_at(self.published_generations()[-1])
-        for scratch in (self.root / "generations").glob("gen_[0-9]*/scratch"):
-            if self.bundle_record(_number(scratch.parent.name)).exists():
+        for number in self.published_generations():
+            if (scratch := self.generation(number).scratch).exists():
                 shutil.rmtree(scratch)
 
     def _end_publishing(self, generation: int) -> None:

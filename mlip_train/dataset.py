@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from mlip_train.errors import CorruptFileError
 from mlip_train.files import atomic_path, hash_of, sha256_of, write_atomically
+from mlip_train.generation_directory import generation_name
 from mlip_train.model import FrozenModel, explain
 from mlip_train.splits import Split, assign_splits
 from mlip_train.structures import Refusal, Structure
@@ -225,7 +226,7 @@ class DatasetStore:
         """
         if self.generations and generation <= self.generations[-1]:
             raise ValueError(f"generation {generation} is not after {self.generations[-1]}")
-        path = self.directory / f"gen_{generation:02d}.parquet"
+        path = self.directory / f"{generation_name(generation)}.parquet"
         table = pa.Table.from_pylist([_to_row(s, generation, splits[s.structure_id]) for s in structures], SCHEMA)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd", row_group_size=_ROWS_AT_ONCE)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["GenerationDirectory"]
+__all__ = ["GenerationDirectory", "generation_name"]
+
+
+def generation_name(number: int) -> str:
+    """What the files and folders of a generation are called after: gen_01, gen_02, ..."""
+    return f"gen_{number:02d}"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ import filelock
 from mlip_train.campaign import Campaign
 from mlip_train.errors import CampaignBusyError, InputError
 from mlip_train.files import fsync_directory, write_atomically
+from mlip_train.generation_directory import generation_name
 from mlip_train.reading import plain
 
 __all__ = ["Inbox"]
@@ -124,7 +125,7 @@ class Inbox:
         """
         # Rows of the dataset name the files they come from. A folder of its own for every generation keeps
         # those names apart when files of one name arrive again and again.
-        batch = self.claims / _folder(self.campaign.next_generation())
+        batch = self.claims / generation_name(self.campaign.next_generation())
         now = self._now()
         left = {}
         for entry in entries:
@@ -155,7 +156,7 @@ class Inbox:
             # A generation that was never published is part of the next one that was.
             since = [number for number in published if batch.name in learned and number >= learned[batch.name]]
             if since:
-                _put_away(batch, self.done / _folder(since[0]))
+                _put_away(batch, self.done / generation_name(since[0]))
 
     def _refuse(self, entry: Path, reason: str) -> None:
         text = plain(f"{entry.name} was refused: {reason}\nMend it and put it into the inbox again.\n")
@@ -265,7 +266,3 @@ def _holds(path: Path, text: str) -> bool:
 
 def _note(refused: Path) -> Path:
     return refused.with_name(f"{refused.name}.txt")
-
-
-def _folder(generation: int) -> str:
-    return f"gen_{generation:02d}"
