@@ -13,7 +13,7 @@ import pytest
 
 import deployments.worker
 from tests.conftest import REPOSITORY
-from tests.flows.test_sudden_death import wait_for
+from tests.flows.processes import wait_for
 
 RUN = """
 import os, signal, sys, time

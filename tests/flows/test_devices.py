@@ -10,7 +10,7 @@ import pytest
 from flows.train_generation import train_generation
 from mlip_train import Campaign
 from mlip_train.errors import NoGpuError
-from tests.flows.test_sudden_death import engines_of
+from tests.flows.processes import engines_of
 
 MakeCampaign = Callable[..., Campaign]
 WriteBatch = Callable[[int, int], Path]

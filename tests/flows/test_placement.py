@@ -21,8 +21,8 @@ from flows.train_potential import train_where_placed
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
 from mlip_train.errors import InputError, TrainingFailedError, TrainingInterruptedError
-from mlip_train.planning import FitPlan, FitRecord
-from tests.mlip_train.planning import planned
+from mlip_train.planning import FitPlan
+from tests.mlip_train.planning import finished, planned
 
 ELSEWHERE = "train-potential/gpu"
 
@@ -103,18 +103,7 @@ def test_a_deployment_that_does_not_exist_is_told(plan: FitPlan, place: Callable
 
 
 def test_the_record_of_a_training_elsewhere_is_used(plan: FitPlan, place: Callable[..., list[str]]) -> None:
-    record = FitRecord(
-        identity=plan.identity,
-        start=plan.start,
-        stopped="converged",
-        left_out=0,
-        seconds=9.0,
-        return_code=0,
-        engine={},
-    )
-    plan.run.fitted_potential.touch()
-    plan.run.train_predictions.touch()
-    plan.run.fit_record.write_text(record.model_dump_json())
+    record = finished(plan)
     place("gpu-pool", "cpu-pool", state=Completed())
     assert train_where_placed(plan) == record
 

@@ -12,7 +12,7 @@ from flows.train_generation import train_generation
 from mlip_train.campaign import Campaign
 from mlip_train.errors import ConfigError, TrainingFailedError
 from tests.conftest import _HOME
-from tests.flows.test_sudden_death import wait_for
+from tests.flows.processes import wait_for
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - of nothing
 

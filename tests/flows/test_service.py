@@ -26,7 +26,7 @@ from deployments.deploy import CPU_POOL, GPU_POOL, deploy
 from flows.train_generation import train_generation
 from mlip_train import Campaign, Potential
 from tests.conftest import REPOSITORY, SILICON
-from tests.flows.test_sudden_death import engines_of, wait_for
+from tests.flows.processes import engines_of, wait_for
 
 MakeCampaign = Callable[..., Campaign]
 WriteBatch = Callable[[int, int], Path]

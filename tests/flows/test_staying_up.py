@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from deployments.deploy import _crash_what_is_silent, _provide_automation
 from deployments.local_server import LocalServer
 from mlip_train import Campaign, Potential
-from tests.flows.test_sudden_death import engines_of, start_run, wait_for
+from tests.flows.processes import engines_of, start_run, wait_for
 
 MakeCampaign = Callable[..., Campaign]
 WriteBatch = Callable[[int, int], Path]

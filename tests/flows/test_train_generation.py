@@ -30,7 +30,7 @@ from mlip_train.errors import (
 from mlip_train.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
-from tests.flows.test_sudden_death import engines_of, wait_for
+from tests.flows.processes import engines_of, wait_for
 from tests.mlip_train.alloys import aluminium_nickel, write_frames
 from tests.mlip_train.planning import edit
 

@@ -18,7 +18,7 @@ from mlip_train.pacemaker.devices import Devices
 from mlip_train.pacemaker.scratch import EngineScratch
 from mlip_train.planning import FitPlan, FitRecord
 from tasks.train import _check_devices_here, _progress_while_running, _run_engine, train
-from tests.mlip_train.planning import edit, planned
+from tests.mlip_train.planning import edit, finished, planned
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
 
@@ -136,24 +136,13 @@ def test_a_training_by_another_run_is_waited_for_and_its_result_used(
 
     monkeypatch.setattr("tasks.train.get_run_logger", lambda: SimpleNamespace(warning=warning))
     monkeypatch.setattr("tasks.train._train_with_engine", engine)
-    theirs = FitRecord(
-        identity=plan.identity,
-        start=plan.start,
-        stopped="converged",
-        left_out=0,
-        seconds=9.0,
-        return_code=0,
-        engine={},
-    )
     got: list[FitRecord] = []
     second = threading.Thread(target=lambda: got.append(train.fn(plan)))
     with filelock.FileLock(plan.run.training_lock):
         second.start()
         assert waits.wait(30)
         assert second.is_alive()
-        plan.run.fitted_potential.touch()
-        plan.run.train_predictions.touch()
-        plan.run.fit_record.write_text(theirs.model_dump_json())
+        theirs = finished(plan)
     second.join(30)
     assert got == [theirs]
     assert warned == ["Generation 1 is being trained already; waiting for that"]
