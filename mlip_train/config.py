@@ -30,9 +30,11 @@ __all__ = [
     "Engine",
     "EnginePlace",
     "Fit",
+    "Gpu",
     "LossWeights",
     "SplitRule",
     "StartRule",
+    "TrainingDeployment",
     "UniformWeighting",
 ]
 
@@ -244,7 +246,7 @@ class Checks(FrozenModel):
     max_force: float = Field(100.0, gt=0, description="A force on an atom above this (eV/Å) is refused.")
 
 
-class Deployment(FrozenModel):
+class TrainingDeployment(FrozenModel):
     """A Prefect deployment that trains, usually in a work pool of GPU machines."""
 
     deployment: str = Field(
@@ -265,7 +267,7 @@ class Gpu(FrozenModel):
 class EnginePlace(FrozenModel):
     """Where Pacemaker runs."""
 
-    placement: Literal["here"] | Deployment = Field(
+    placement: Literal["here"] | TrainingDeployment = Field(
         "here",
         description="here: as a child process of the flow; or {deployment: train-potential/gpu}: where that "
         "deployment's workers are, on the same file system.",

@@ -18,7 +18,13 @@ from mlip_train.errors import TrainingFailedError, TrainingInterruptedError
 from mlip_train.generation import check_continued, continues, finish_fit, finish_linear
 from mlip_train.pacemaker.callbacks import DEADLINE
 from mlip_train.pacemaker.command import find_engine, shell_lines
-from mlip_train.pacemaker.devices import check_gpu, check_told, devices_told, gpu_environment, visible_devices
+from mlip_train.pacemaker.devices import (
+    check_used_gpu,
+    check_visible_gpu,
+    devices_told,
+    gpu_environment,
+    visible_devices,
+)
 from mlip_train.pacemaker.interim import discard_interim, keep_interim
 from mlip_train.pacemaker.metrics import FitProgress, ProgressClock, read_metrics
 from mlip_train.pacemaker.scratch import EngineScratch
@@ -83,7 +89,7 @@ def _check_devices_here(engine: Engine) -> None:
         return  # a launcher or another installation may see other devices; the engine itself tells which
     devices = visible_devices({**engine.environment, **gpu_environment(engine.gpu)})
     get_run_logger().info("This training will use %s", devices)
-    check_gpu(engine.gpu, devices)
+    check_visible_gpu(engine.gpu, devices)
 
 
 def _tell_left_out(record: FitRecord) -> None:
@@ -138,7 +144,7 @@ def _devices_of(plan: FitPlan) -> str | None:
     if (devices := devices_told(plan.run.log)) is not None:
         get_run_logger().info("TensorFlow computes on %s", devices)
         if plan.config.engine.gpu is not None:
-            check_told(plan.config.engine.gpu, devices)
+            check_used_gpu(plan.config.engine.gpu, devices)
     return devices
 
 

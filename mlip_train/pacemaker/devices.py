@@ -18,8 +18,8 @@ from mlip_train.pacemaker.log import last_attempt
 
 __all__ = [
     "Devices",
-    "check_gpu",
-    "check_told",
+    "check_used_gpu",
+    "check_visible_gpu",
     "devices_told",
     "gpu_environment",
     "visible_devices",
@@ -76,7 +76,7 @@ def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
     return {} if gpu is None or gpu.index is None else {"CUDA_VISIBLE_DEVICES": str(gpu.index)}
 
 
-def check_gpu(gpu: Gpu, devices: Devices) -> None:
+def check_visible_gpu(gpu: Gpu, devices: Devices) -> None:
     """Refuse to start on a CPU what was meant for a GPU.
 
     Raises
@@ -88,7 +88,7 @@ def check_gpu(gpu: Gpu, devices: Devices) -> None:
         raise _no_gpu(gpu, f"there is {devices}")
 
 
-def check_told(gpu: Gpu, devices: str) -> None:
+def check_used_gpu(gpu: Gpu, devices: str) -> None:
     """Refuse to go on when the engine itself, which a launcher may have put elsewhere, got no GPU.
 
     Raises

@@ -15,8 +15,8 @@ from mlip_train.pacemaker import callbacks
 from mlip_train.pacemaker.callbacks import tell_devices
 from mlip_train.pacemaker.devices import (
     Devices,
-    check_gpu,
-    check_told,
+    check_used_gpu,
+    check_visible_gpu,
     devices_told,
     gpu_environment,
     visible_devices,
@@ -38,16 +38,16 @@ def test_a_training_that_needs_a_gpu_is_refused_without() -> None:
     with pytest.raises(
         NoGpuError, match=r"engine.gpu asks for GPU 1, but there is TensorFlow 2\.21\.0 with no GPU"
     ):
-        check_gpu(Gpu(index=1), NONE)
-    check_gpu(Gpu(required=False), NONE)
-    check_gpu(Gpu(), ONE)
+        check_visible_gpu(Gpu(index=1), NONE)
+    check_visible_gpu(Gpu(required=False), NONE)
+    check_visible_gpu(Gpu(), ONE)
 
 
 def test_a_training_whose_engine_got_no_gpu_is_refused() -> None:
     with pytest.raises(NoGpuError, match=r"asks for a GPU, but the engine computes on /device:CPU:0"):
-        check_told(Gpu(), "/device:CPU:0")
-    check_told(Gpu(required=False), "/device:CPU:0")
-    check_told(Gpu(), "/device:CPU:0, /device:GPU:0")
+        check_used_gpu(Gpu(), "/device:CPU:0")
+    check_used_gpu(Gpu(required=False), "/device:CPU:0")
+    check_used_gpu(Gpu(), "/device:CPU:0, /device:GPU:0")
 
 
 def test_the_chosen_gpu_is_the_only_one_that_is_seen() -> None:
