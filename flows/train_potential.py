@@ -100,13 +100,14 @@ def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
             "workers must see the campaign under the same path on the same file system"
         )
     told = f"{state.name}: {state.message}" if state is not None else "it has no state"
+    interrupted = TrainingInterruptedError(
+        f"generation {plan.generation} was not trained by {deployment} ({told}); run the same command again: "
+        "it resumes from the newest interim potential"
+    )
     try:
         if state is not None:
             state.result()
     except (CancelledRun, CrashedRun, FailedRun, ValueError) as error:
         # a ValueError is Prefect's where the error that was raised lies on a disk of the other machine
-        raise TrainingInterruptedError(
-            f"generation {plan.generation} was not trained by {deployment} ({told}); run the same command again: "
-            "it resumes from the newest interim potential"
-        ) from error
-    raise TrainingInterruptedError(f"generation {plan.generation} was not trained by {deployment} ({told})")
+        raise interrupted from error
+    raise interrupted
