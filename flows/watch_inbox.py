@@ -26,6 +26,7 @@ def _run_name() -> str:
     return f"{Path(flow_run.parameters['campaign']).name} inbox"
 
 
+# Prefect's form explains parameters that are described in this style only
 @flow(name="watch-inbox", flow_run_name=_run_name)
 def watch_inbox(
     campaign: Path,
@@ -34,19 +35,15 @@ def watch_inbox(
 ) -> GenerationResult:
     """Run a generation on what was dropped into the inbox, once there is enough of it.
 
+    The run ends like that of the generation, or in state Skipped when there is too little to learn from or another
+    run watches this inbox. A run of the campaign that began otherwise is waited for.
+
     Args:
         campaign: Directory of the campaign (made by `mlip-train init`).
         min_new_structures: Wait until so many structures are there that the dataset does not hold yet.
         settle_seconds: A file or folder is complete when it did not change for so long (s). Choose it longer than
             the pauses of whoever writes there, and than the attribute cache of a network file system (often 60 s).
-
-    Returns
-    -------
-    GenerationResult
-        In state `Completed` with the new potential, or `Skipped` when there is too little to learn from or
-        another run watches this inbox. A run of the campaign that began otherwise is waited for.
     """
-    # The parameters are in Google's style above because Prefect's form reads no other.
     tell_plainly()
     try:
         return _watch(Campaign(campaign), min_new_structures, settle_seconds)
