@@ -9,6 +9,8 @@ import sys
 import time
 from types import FrameType
 
+from prefect.settings import PREFECT_API_URL
+
 from deployments.deploy import CPU_POOL, GPU_POOL
 from deployments.local_server import prefect_api
 from mlip_train.errors import MlipTrainError
@@ -31,8 +33,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         with prefect_api():
-            from prefect.settings import PREFECT_API_URL
-
             os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
             workers: list[subprocess.Popen[bytes]] = []
             try:

@@ -70,8 +70,10 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._page.close()
-        self._end()
+        try:
+            self._page.close()
+        finally:
+            self._end()
 
     def open(self, address: str, *texts: str) -> str:
         """Go to a page, wait until it shows all the texts, and return what it says."""
