@@ -1,7 +1,8 @@
 """A Prefect process worker that ends its runs before itself: `python -m deployments.worker POOL [OPTIONS]`.
 
 Prefect's own worker, told to end (`docker stop`, `systemctl stop`, the end of an allocation), kills its runs:
-their engine goes on or dies without its interim potential, and the server shows them as Running for ever.
+their engine goes on or dies without its interim potential, and the server shows them as Running until it has
+missed their heartbeats.
 """
 
 from __future__ import annotations
