@@ -34,6 +34,7 @@ def main() -> None:
     try:
         with prefect_api():
             os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
+            print(f"Starting a worker for {CPU_POOL} and one for {GPU_POOL}; Ctrl-C ends them", flush=True)
             workers: list[subprocess.Popen[bytes]] = []
             try:
                 workers.append(_start(CPU_POOL))

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.log import last_attempt
@@ -21,14 +21,21 @@ _EVALUATION: Final = re.compile(r"\((\d+) evals\).*Time/eval: +([\d.]+) mcs/at")
 class Timings(FrozenModel):
     """Seconds of an engine's last attempt. A GPU that waits for the CPU shows in `optimiser`."""
 
-    start_up: float  # imports, neighbour lists, graph tracing: until the first evaluation has ended
+    start_up: float  # until the first iteration has ended, and from the last to the exit: imports, graphs, files
     evaluator: float  # energies, forces and their gradients, where TensorFlow computes
-    optimiser: float  # everything else: the optimiser's own algebra, tests, files
+    optimiser: float  # what else iterations take: the optimiser's own algebra, tests of the potential
 
     def __str__(self) -> str:
         return (
-            f"start-up {self.start_up:.0f} s, evaluator {self.evaluator:.0f} s, optimiser {self.optimiser:.0f} s"
+            f"start-up and end {self.start_up:.0f} s, evaluator {self.evaluator:.0f} s, "
+            f"optimiser {self.optimiser:.0f} s"
         )
+
+
+class _Evaluations(NamedTuple):
+    ended: datetime
+    n_done: int  # since the fit began
+    each: float  # microseconds per atom
 
 
 def read_timings(log: Path, seconds: float) -> Timings | None:
@@ -44,25 +51,24 @@ def read_timings(log: Path, seconds: float) -> Timings | None:
     Returns
     -------
     Timings or None
-        None where the log does not tell, as that of another version of the engine.
+        None where the log does not tell, as that of another version of the engine or of a single iteration.
     """
     attempt = last_attempt(log)
     atoms = next((int(found[1]) for line in attempt if (found := _ATOMS.search(line))), None)
-    evaluations = [
-        (line, int(found[1]), float(found[2])) for line in attempt if (found := _EVALUATION.search(line))
-    ]
-    stamps = [_time_of(line) for line in attempt]
-    begin = next((stamp for stamp in stamps if stamp), None)
-    first = _time_of(evaluations[0][0]) if evaluations else None
-    timed = [each for _, _, each in evaluations[1:] if each > 0]  # the first one includes tracing
-    if atoms is None or begin is None or first is None or not timed:
+    iterations = [timed for line in attempt if (timed := _evaluations_in(line)) and timed.n_done > 1]
+    if atoms is None or len(iterations) < 2:
         return None
-    start_up = (first - begin).total_seconds()
-    n_evaluations = max(count for _, count, _ in evaluations) - 1
-    evaluator = min(1e-6 * median(timed) * atoms * n_evaluations, max(seconds - start_up, 0.0))
-    return Timings(start_up=start_up, evaluator=evaluator, optimiser=max(seconds - start_up - evaluator, 0.0))
+    first, last = iterations[0], iterations[-1]
+    fitting = min(max((last.ended - first.ended).total_seconds(), 0.0), seconds)
+    each = 1e-6 * median(timed.each for timed in iterations) * atoms
+    evaluator = min(each * (last.n_done - first.n_done), fitting)
+    return Timings(start_up=seconds - fitting, evaluator=evaluator, optimiser=fitting - evaluator)
 
 
-def _time_of(line: str) -> datetime | None:
-    stamp = _STAMP.match(line)
-    return datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f") if stamp else None
+def _evaluations_in(line: str) -> _Evaluations | None:
+    """What a line on an iteration says; those on the test set are not timed."""
+    stamp, found = _STAMP.match(line), _EVALUATION.search(line)
+    if stamp is None or found is None or not float(found[2]):
+        return None
+    ended = datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f")
+    return _Evaluations(ended, int(found[1]), float(found[2]))

@@ -9,6 +9,7 @@ import yaml
 from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel, RawScheduleConfig, WorkPoolConfig
 from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
 from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, validate
 
@@ -98,6 +99,13 @@ def test_an_event_is_believed_when_it_says_that_all_files_are_written() -> None:
     known_by = DeploymentEventTrigger.model_validate(trigger)
     assert set(known_by.expect) == {"mlip-train.dft-results.landed"}
     assert known_by.match.root == {"prefect.resource.id": "mlip-train.campaign.*"}
+
+
+@EACH
+def test_a_run_waits_for_a_server_that_restarts(deployment: dict[str, Any]) -> None:
+    (retries,) = deployment["work_pool"]["job_variables"]["env"].values()
+    assert sum(2.0**attempt for attempt in range(1, int(retries) + 1)) > 300
+    assert set(deployment["work_pool"]["job_variables"]["env"]) == {PREFECT_CLIENT_MAX_RETRIES.name}
 
 
 def test_training_has_a_pool_of_its_own() -> None:

@@ -26,6 +26,7 @@ for option; do
         --job-name=*) name=${option#--job-name=} ;;
     esac
 done
+[[ ${output//%%/} != *%* ]] || { echo "a placeholder in $output" >&2; exit 1; }
 [[ -z ${REFUSED:-} ]] || { echo "sbatch: error: invalid partition specified" >&2; exit 1; }
 sleep "${SUBMITTING:-0}"
 echo "Submitted batch job 17"

@@ -17,7 +17,7 @@ from prefect.serializers import PickleSerializer
 from prefect.states import Cancelled, Completed, Crashed, Failed, State
 
 import flows.train_potential as placing
-from flows.train_potential import train_where_placed
+from flows.train_potential import train_potential, train_where_placed
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
 from mlip_train.errors import InputError, TrainingFailedError, TrainingInterruptedError
@@ -150,3 +150,7 @@ def test_an_error_that_lies_on_a_disk_of_the_other_machine_is_told_as_far_as_it_
     place("gpu-pool", "cpu-pool", state=Failed(message="TrainingFailedError: this is the reason", data=there))
     with pytest.raises(TrainingInterruptedError, match="Failed: TrainingFailedError: this is the reason"):
         train_where_placed(plan)
+
+
+def test_the_error_of_a_training_elsewhere_is_kept_for_the_generation_that_asked_for_it() -> None:
+    assert train_potential.persist_result is True

@@ -138,6 +138,15 @@ def test_a_path_that_cannot_be_looked_up_is_told(path: str, root: Path) -> None:
         resolve_inside(path)
 
 
+def test_a_path_from_a_directory_that_is_gone_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = root.parent / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(InputError, match="cannot be looked up"):
+        resolve_inside("silicon")
+
+
 def test_staged_results_lie_where_a_flow_may_read_them(root: Path, silicon: list[Atoms]) -> None:
     staged = stage_dft_results(silicon[:2])
     assert find_files([staged]) == [staged]

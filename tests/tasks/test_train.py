@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ import pytest
 
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.errors import NoGpuError, TrainingFailedError
+from mlip_train.errors import EngineError, NoGpuError, TrainingFailedError, TrainingInterruptedError
 from mlip_train.pacemaker.devices import Devices
+from mlip_train.pacemaker.interim import InterimRecord, resumable
 from mlip_train.pacemaker.scratch import EngineScratch
 from mlip_train.planning import FitPlan, FitRecord
 from tasks.train import _check_devices_here, _progress_while_running, _run_engine, train
@@ -120,6 +122,44 @@ def test_the_engine_gets_the_environment_and_the_gpu_that_were_asked_for(
     )
     assert _run_engine(plan) == 7
     assert "told value 3 in time in scratch\n" in plan.run.log.read_text()
+
+
+def test_what_an_engine_reached_after_the_last_look_is_kept(
+    make_campaign: Callable[..., Campaign],
+    write_batch: Callable[[int, int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    campaign = make_campaign(start={"first": "zeros"}, environment={"STANDIN_FAILS": "killed"})
+    accumulate(campaign, [write_batch(0, 3)])
+    plan = planned(campaign, 1)
+
+    def look_away(_: FitPlan, pid: int) -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    monkeypatch.setattr("tasks.train._watch", look_away)
+    assert _run_engine(plan) == -signal.SIGKILL
+    assert InterimRecord.model_validate_json(plan.run.interim_record.read_bytes()).iterations == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "resumes"),
+    [(TrainingFailedError("did not continue"), False), (TrainingInterruptedError("out of time"), True)],
+    ids=["which did not continue", "which was interrupted"],
+)
+def test_a_fit_is_resumed_from_an_earlier_attempt_unless_it_did_not_continue_that(
+    plan: FitPlan, monkeypatch: pytest.MonkeyPatch, error: EngineError, resumes: bool
+) -> None:
+    plan.run.interim_potential.touch()
+    earlier = InterimRecord(identity=plan.identity, iterations=3, loss=1.0, complete=True)
+    plan.run.interim_record.write_text(earlier.model_dump_json())
+
+    def watch(_: FitPlan, __: int) -> None:
+        raise error
+
+    monkeypatch.setattr("tasks.train._watch", watch)
+    with pytest.raises(type(error)):
+        _run_engine(plan)
+    assert (resumable(plan.run, plan.identity) is not None) == resumes
 
 
 def test_a_training_by_another_run_is_waited_for_and_its_result_used(
