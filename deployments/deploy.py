@@ -73,7 +73,7 @@ def _provide_automation(wanted: Automation) -> None:
 def _crash_what_is_silent() -> Automation:
     """A run whose process was killed says nothing any more; without this it would stay Running for ever."""
     heartbeat = "prefect.flow-run.heartbeat"
-    ends = ("Completed", "Skipped", "Failed", "Rejected", "Crashed", "Cancelled", "Cancelling")
+    ends = ("Completed", "Skipped", "Failed", "Rejected", "Crashed", "Cancelled")
     return Automation(
         name="mlip-train: crash silent runs",
         description="Marks runs as Crashed when their heartbeats stop.",

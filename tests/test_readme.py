@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.flows.test_sudden_death import wait_for
+from tests.flows.processes import wait_for
 
 README = (REPOSITORY / "README.md").read_text()
 
