@@ -6,13 +6,15 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleUpdate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
@@ -23,7 +25,7 @@ from prefect.utilities.urls import url_for
 from deployments.local_server import prefect_api
 from mlip_train.errors import MlipTrainError
 
-__all__ = ["CPU_POOL", "GPU_POOL", "deploy"]
+__all__ = ["CPU_POOL", "GPU_POOL", "deploy", "provide_pools"]
 
 CPU_POOL: Final = "cpu-pool"
 GPU_POOL: Final = "gpu-pool"
@@ -36,22 +38,54 @@ _USUAL_BEAT: Final = 180  # seconds
 
 
 def deploy() -> None:
-    """Create or update everything that runs are started from.
+    """Create or update everything that runs are started from; schedules and pauses that are there stay.
 
     Raises
     ------
     MlipTrainError
         When Prefect does not take the deployments.
     """
+    provide_pools()
+    with get_client(sync_client=True) as client, _keeping_what_people_chose(client):
+        _deploy_file()
+    _provide_automation(_crash_what_is_silent())
+
+
+def provide_pools() -> None:
+    """Create the work pools that are not there yet; a worker would make one for any number of runs at once."""
     with get_client(sync_client=True) as client:
         _provide_pool(client, CPU_POOL, slots=None)
         _provide_pool(client, GPU_POOL, slots=1)
+
+
+def _deploy_file() -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(_FILE)]
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "MLIP_TRAIN_HOME": str(_HOME)}
     asked = subprocess.run(command, cwd=_HOME, env=environment, capture_output=True, text=True, check=False)
     if asked.returncode:
         raise MlipTrainError(f"Prefect did not take {_FILE}:\n{asked.stdout}{asked.stderr}")
-    _provide_automation(_crash_what_is_silent())
+
+
+@contextlib.contextmanager
+def _keeping_what_people_chose(client: SyncPrefectClient) -> Iterator[None]:
+    """Put back what Prefect replaces by that of the file: when deployments run, for which campaigns, or not."""
+    before = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=_OUR_FLOWS)))
+    try:
+        yield
+    finally:
+        for deployment in before:
+            schedules = [
+                DeploymentScheduleUpdate(
+                    schedule=known.schedule,
+                    active=known.active,
+                    max_scheduled_runs=known.max_scheduled_runs,
+                    parameters=known.parameters,
+                    slug=known.slug or str(known.id),  # those made in the UI have none, and all need one here
+                )
+                for known in deployment.schedules
+            ]
+            chosen = DeploymentUpdate(paused=deployment.paused, schedules=schedules)
+            client.update_deployment(deployment.id, chosen)
 
 
 def _provide_pool(client: SyncPrefectClient, name: str, slots: int | None) -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from prefect.settings import PREFECT_API_URL
 
-from deployments.deploy import CPU_POOL, GPU_POOL
+from deployments.deploy import CPU_POOL, GPU_POOL, provide_pools
 from deployments.local_server import prefect_api
 from mlip_train.errors import MlipTrainError
 
@@ -34,6 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         with prefect_api():
+            provide_pools()
             os.environ["PREFECT_API_URL"] = str(PREFECT_API_URL.value())
             print(f"Starting a worker for {CPU_POOL} and one for {GPU_POOL}; Ctrl-C ends them", flush=True)
             pool = _work()

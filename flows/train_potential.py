@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, ObjectNotFound
+from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, ObjectNotFound, PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from flows.ending import failed, tell_plainly
 from mlip_train.campaign import Campaign
-from mlip_train.errors import InputError, MlipTrainError, TrainingInterruptedError
+from mlip_train.errors import EngineNotFoundError, MlipTrainError, TrainingInterruptedError
 from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
 from tasks.train import train
 
@@ -62,7 +63,14 @@ def train_where_placed(plan: FitPlan) -> FitRecord:
         get_run_logger().info("This run is in the work pool of %s: it trains itself", placement.deployment)
         return train_potential(**parameters)
     get_run_logger().info("Generation %d is trained by %s", plan.generation, placement.deployment)
-    run = run_deployment(placement.deployment, parameters=parameters, poll_interval=_LOOK_EVERY)
+    try:
+        run = run_deployment(placement.deployment, parameters=parameters, poll_interval=_LOOK_EVERY)
+    except (httpx.HTTPError, PrefectException) as error:  # its run was deleted, or it takes other parameters
+        raise TrainingInterruptedError(
+            f"generation {plan.generation} was not trained by {placement.deployment} ({type(error).__name__}: "
+            f"{error}); see that engine.placement names a deployment of train-potential, and run the same command "
+            "again: a training that goes on is waited for"
+        ) from error
     return _record_of(plan, placement.deployment, run)
 
 
@@ -72,7 +80,7 @@ def _occupies_a_slot_of(deployment: str) -> bool:
         try:
             theirs = client.read_deployment_by_name(deployment).work_pool_name
         except ObjectNotFound as error:
-            raise InputError(
+            raise EngineNotFoundError(  # by now the dataset has changed
                 f"engine.placement: there is no deployment {deployment} on {client.api_url}; run: make deploy"
             ) from error
         return theirs is not None and theirs in _pools_of(client, flow_run.id)

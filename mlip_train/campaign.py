@@ -53,13 +53,15 @@ class Campaign:
     CampaignNotFoundError
         When the directory holds no campaign.yaml.
     InputError
-        When it lies outside of MLIP_CAMPAIGNS_ROOT.
+        When it, or what is linked into it, lies outside of MLIP_CAMPAIGNS_ROOT.
     """
 
     CONFIG: Final = "campaign.yaml"
 
     def __init__(self, root: str | Path) -> None:
         self.root = resolve_inside(root)
+        for part in (self.CONFIG, *_DIRECTORIES):
+            resolve_inside(self.root / part)
         if not self.config_file.is_file():
             raise CampaignNotFoundError(
                 f"{self.root} is not a campaign (no {self.CONFIG}); make one with: "
@@ -72,13 +74,21 @@ class Campaign:
         return (resolve_inside(root) / cls.CONFIG).is_file()
 
     @classmethod
+    def _check_free(cls, root: Path) -> None:
+        if (root / cls.CONFIG).exists():
+            raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")
+        if root.exists() and not (root.is_dir() and all(map(_is_of_the_making, root.iterdir()))):
+            raise CampaignNotFoundError(f"{root} is not an empty directory; choose another place")
+
+    @classmethod
     def create(cls, root: str | Path, campaign_yaml: str) -> Campaign:
         """Make a new campaign directory with the given campaign.yaml.
 
         Raises
         ------
         CampaignNotFoundError
-            When there is a campaign already, or something else that is not an empty directory.
+            When there is a campaign already, or something else that is not an empty directory, or none can
+            be made there.
         ConfigError
             When the text is not a valid configuration; nothing is written then.
         InputError
@@ -86,13 +96,16 @@ class Campaign:
         """
         root = resolve_inside(root)
         CampaignConfig.parse(load_yaml(campaign_yaml, cls.CONFIG), cls.CONFIG)
-        if (root / cls.CONFIG).exists():
-            raise CampaignNotFoundError(f"{root} is a campaign already; edit its {cls.CONFIG} instead")
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise CampaignNotFoundError(f"{root} is not an empty directory; choose another place")
-        for directory in _DIRECTORIES:
-            (root / directory).mkdir(parents=True, exist_ok=True)
-        write_atomically(root / cls.CONFIG, campaign_yaml)
+        cls._check_free(root)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CampaignNotFoundError(f"{root} cannot be made ({error}); choose another place") from error
+        with filelock.FileLock(root / ".lock"):  # two forms may be sent at once
+            cls._check_free(root)
+            for directory in _DIRECTORIES:
+                (root / directory).mkdir(exist_ok=True)
+            write_atomically(root / cls.CONFIG, campaign_yaml)
         return cls(root)
 
     @property
@@ -297,6 +310,13 @@ class Campaign:
             for suffix in BUNDLE_SUFFIXES:
                 record.with_suffix(suffix).unlink(missing_ok=True)
         self._publishing_note.unlink()
+
+
+def _is_of_the_making(entry: Path) -> bool:
+    """Whether an entry of a directory is what making a campaign leaves there when it is killed."""
+    if entry.name in _DIRECTORIES:
+        return entry.is_dir() and not any(entry.iterdir())
+    return entry.name == ".lock" or (entry.name.startswith(f".{Campaign.CONFIG}.") and entry.suffix == ".tmp")
 
 
 def _told_by(holder: Path) -> str:

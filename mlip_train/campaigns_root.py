@@ -46,14 +46,17 @@ def resolve_inside(path: str | Path) -> Path:
     Raises
     ------
     InputError
-        When it leaves the campaigns' root.
+        When it leaves the campaigns' root, or nothing can be there.
     """
     root = campaigns_root()
     try:
         resolved = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # loops of links, unknown users, NUL characters
+        is_inside = root is None or resolved.is_relative_to(root)
+        if is_inside:
+            resolved.exists()  # raises for a name too long, or below a folder that must not be entered
+    except (OSError, RuntimeError, ValueError) as error:  # also loops of links, unknown users, NUL characters
         raise InputError(f"{str(path)!r} cannot be looked up ({error}); give another path") from error
-    if root is not None and not resolved.is_relative_to(root):
+    if not is_inside:
         raise InputError(
             f"{path} leads to {resolved}, outside of {VARIABLE} = {root}; give a path below {root}, or move or "
             "mount there what it names (a link out of it does not count)"

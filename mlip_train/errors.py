@@ -11,7 +11,7 @@
     │   └── CorruptFileError          a stored file is not what its checksum says
     ├── RejectedPotentialError        exit 4: trained, but not fit to be published
     └── EngineError                   exit 3: the dataset is kept, the generation can be run again
-        ├── EngineNotFoundError       the pacemaker command is not there
+        ├── EngineNotFoundError       the pacemaker command, or the deployment that runs it, is not there
         ├── NoGpuError                a GPU was asked for, and there is none
         ├── TrainingFailedError       the fit ended without a potential worth having
         ├── TrainingInterruptedError  the fit was stopped before its end; it can be resumed
@@ -87,7 +87,7 @@ class EngineError(MlipTrainError):
 
 
 class EngineNotFoundError(EngineError):
-    """The engine's command cannot be found."""
+    """The engine's command, or the deployment that runs it, cannot be found."""
 
 
 class NoGpuError(EngineError):

@@ -27,6 +27,7 @@ from typing import Any, Final
 import filelock
 
 from mlip_train.campaign import Campaign
+from mlip_train.campaigns_root import resolve_inside
 from mlip_train.errors import CampaignBusyError, InputError
 from mlip_train.files import fsync_directory, write_atomically
 from mlip_train.generation_directory import generation_name
@@ -76,9 +77,11 @@ class Inbox:
         CampaignBusyError
             When another process holds the inbox.
         InputError
-            When a file has the name of one of the inbox's own folders.
+            When a file has the name of one of the inbox's own folders, or one of them is a link that leaves
+            MLIP_CAMPAIGNS_ROOT.
         """
         for folder in (self.claims, self.done, self.refused):
+            resolve_inside(folder)
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder} must be a folder for the inbox's own use; give that file another name")
             folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from mlip_train.config import (
     SplitRule,
     StartRule,
 )
-from mlip_train.errors import ConfigError
+from mlip_train.errors import CampaignNotFoundError, ConfigError
 from mlip_train.model import FrozenModel
 from mlip_train.reference import ZBL, LennardJones, NoReference
 from mlip_train.strict_yaml import load_yaml
@@ -83,8 +83,11 @@ def provide_campaign(root: str | Path, new: NewCampaign | None) -> Campaign:
     if new is None:
         return Campaign(root)
     text = new.campaign_yaml()
-    if not Campaign.exists(root):
+    try:
         return Campaign.create(root, text)
+    except CampaignNotFoundError:  # another run may have made it this very moment
+        if not Campaign.exists(root):
+            raise
     known = Campaign(root)
     wanted = CampaignConfig.parse(load_yaml(text, "new_campaign"), "new_campaign")
     if wanted != known.config:

@@ -97,7 +97,8 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
     for source in sources:
         try:
             matches = _matches(source)
-        except (OSError, RuntimeError) as error:  # names too long, loops of links, unknown users
+        # names too long, loops of links, unknown users, NUL characters
+        except (OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{source} does not exist or cannot be looked up ({error}). {_WHAT_TO_GIVE}"
             ) from error

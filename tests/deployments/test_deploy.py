@@ -5,19 +5,31 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    DeploymentScheduleUpdate,
+    DeploymentUpdate,
+    WorkPoolUpdate,
+)
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.server.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 import deployments.deploy
-from deployments.deploy import _crash_what_is_silent, _provide_automation, _provide_pool
+from deployments.deploy import (
+    _crash_what_is_silent,
+    _keeping_what_people_chose,
+    _provide_automation,
+    _provide_pool,
+)
 from flows.train_generation import train_generation
 from flows.train_potential import train_potential
 from flows.watch_inbox import watch_inbox
@@ -95,8 +107,26 @@ def test_deployments_that_prefect_refuses_are_told(monkeypatch: pytest.MonkeyPat
         return subprocess.CompletedProcess([], 1, "", "this is the reason")
 
     monkeypatch.setattr(deployments.deploy, "get_client", lambda **_: nullcontext())
-    monkeypatch.setattr(deployments.deploy, "_provide_pool", lambda *_, **__: None)
+    monkeypatch.setattr(deployments.deploy, "provide_pools", lambda: None)
+    monkeypatch.setattr(deployments.deploy, "_keeping_what_people_chose", nullcontext)
     monkeypatch.setattr(deployments.deploy, "_provide_automation", lambda _: None)
     monkeypatch.setattr(subprocess, "run", refuse)
     with pytest.raises(MlipTrainError, match=r"(?s)did not take .*prefect\.yaml.*this is the reason"):
         deployments.deploy.deploy()
+
+
+def test_deploying_again_keeps_schedules_and_pauses(client: SyncPrefectClient) -> None:
+    daily = IntervalSchedule(interval=timedelta(days=1))
+    chosen = {"campaign": "/data/silicon"}
+    own = DeploymentScheduleCreate(schedule=daily, active=True, slug="nightly", parameters=chosen)
+    made = client.create_deployment(client.create_flow_from_name("watch-inbox"), "kept", schedules=[own])
+    try:
+        client.pause_deployment(made)
+        with _keeping_what_people_chose(client):  # and Prefect does as it does with a file
+            of_file = DeploymentScheduleUpdate(schedule=daily, active=False, slug="nightly")
+            client.update_deployment(made, DeploymentUpdate(paused=False, schedules=[of_file]))
+        kept = client.read_deployment(made)
+        (schedule,) = kept.schedules
+        assert (kept.paused, schedule.active, schedule.parameters) == (True, True, chosen)
+    finally:
+        client.delete_deployment(made)

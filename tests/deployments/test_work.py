@@ -30,6 +30,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
 
     monkeypatch.setattr(work, "_start", start)
     monkeypatch.setattr(work, "prefect_api", nullcontext)
+    monkeypatch.setattr(work, "provide_pools", lambda: None)
     monkeypatch.setenv("PREFECT_API_URL", os.environ.get("PREFECT_API_URL", ""))  # `main` sets it; put back after
     return started
 
@@ -96,6 +97,16 @@ def test_a_worker_does_not_stay_when_the_other_cannot_be_started(
     with pytest.raises(OSError, match="no more processes"):
         work.main()
     assert workers[CPU_POOL].returncode == -signal.SIGTERM
+
+
+def test_the_gpu_pool_has_its_one_slot_before_a_worker_could_make_it(
+    workers: Workers, while_they_work: Callable[[Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provided: list[int] = []
+    monkeypatch.setattr(work, "provide_pools", lambda: provided.append(len(workers)))
+    while_they_work(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    work.main()
+    assert provided == [0]
 
 
 def test_workers_do_not_get_the_interrupt_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
@@ -20,7 +21,7 @@ import flows.train_potential as placing
 from flows.train_potential import train_potential, train_where_placed
 from mlip_train import Campaign
 from mlip_train.accumulation import accumulate
-from mlip_train.errors import InputError, TrainingFailedError, TrainingInterruptedError
+from mlip_train.errors import EngineNotFoundError, TrainingFailedError, TrainingInterruptedError
 from mlip_train.planning import FitPlan
 from tests.mlip_train.planning import finished, planned
 
@@ -94,12 +95,28 @@ def test_no_run_waits_for_the_slot_that_it_has(
 
 
 def test_a_deployment_that_does_not_exist_is_told(plan: FitPlan, place: Callable[..., list[str]]) -> None:
+    # not as a mistake of the input, after which the dataset would be unchanged
     trained = place("no deployment", None)
     with pytest.raises(
-        InputError, match=f"there is no deployment {ELSEWHERE} on http://server/api; run: make deploy"
+        EngineNotFoundError, match=f"there is no deployment {ELSEWHERE} on http://server/api; run: make deploy"
     ):
         train_where_placed(plan)
     assert trained == []
+
+
+@pytest.mark.parametrize("error", [ObjectNotFound(Exception("deleted")), httpx.ConnectError("no server")])
+def test_a_training_that_prefect_lost_can_be_run_again(
+    plan: FitPlan, place: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    place("gpu-pool", "cpu-pool")
+
+    def lost(*_: object, **__: object) -> FlowRun:
+        raise error
+
+    monkeypatch.setattr(placing, "run_deployment", lost)
+    told = f"not trained by {ELSEWHERE} .{type(error).__name__}: .*names a deployment of train-potential"
+    with pytest.raises(TrainingInterruptedError, match=told):
+        train_where_placed(plan)
 
 
 def test_the_record_of_a_training_elsewhere_is_used(plan: FitPlan, place: Callable[..., list[str]]) -> None:

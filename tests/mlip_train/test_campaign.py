@@ -72,7 +72,7 @@ def test_a_campaign_is_made_in_a_new_or_empty_directory(tmp_path: Path, exists: 
         root.mkdir()
     campaign = Campaign.create(root, CONFIG)
     folders = {"inbox", "dataset", "generations", "potentials", "quarantine"}
-    assert {entry.name for entry in root.iterdir()} == {"campaign.yaml", *folders}
+    assert {entry.name for entry in root.iterdir()} == {".lock", "campaign.yaml", *folders}
     assert campaign.config_file.read_text() == CONFIG
     assert campaign.config.basis.cutoff == 5.0
     assert campaign.name == "some where"

@@ -10,6 +10,7 @@ from ase import Atoms
 from mlip_train.campaign import Campaign
 from mlip_train.campaigns_root import VARIABLE, resolve_inside
 from mlip_train.errors import CampaignNotFoundError, InputError
+from mlip_train.inbox import Inbox
 from mlip_train.reading import find_files
 from mlip_train.staging import stage_dft_results
 
@@ -132,10 +133,34 @@ def test_without_a_root_every_path_is_allowed(outside: Path, monkeypatch: pytest
     assert find_files([outside]) == [outside / "data.extxyz"]
 
 
-@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "a\0b"])
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "a\0b", "a" * 300])
 def test_a_path_that_cannot_be_looked_up_is_told(path: str, root: Path) -> None:
+    inside = root / path if path.startswith("a" * 9) else path
     with pytest.raises(InputError, match="cannot be looked up"):
-        resolve_inside(path)
+        resolve_inside(inside)
+
+
+def test_a_pattern_that_no_file_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be looked up"):
+        find_files([tmp_path / "a\0b" / "*"])
+
+
+@pytest.mark.parametrize("part", ["campaign.yaml", "inbox", "dataset", "potentials"])
+def test_what_is_linked_into_a_campaign_lies_below_the_root(root: Path, outside: Path, part: str) -> None:
+    made = Campaign.create(root / "silicon", YAML)
+    (made.root / part).rename(made.root / "moved")
+    (made.root / part).symlink_to(outside / part)
+    with pytest.raises(InputError, match=f"{part} leads to {outside / part}, outside of {VARIABLE}"):
+        Campaign(made.root)
+
+
+def test_nothing_is_moved_through_an_inbox_that_leads_out(root: Path, outside: Path) -> None:
+    inbox = Inbox(Campaign.create(root / "silicon", YAML))
+    inbox.refused.symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    with pytest.raises(InputError, match=VARIABLE), inbox.hold():
+        pass
+    assert sorted(outside.rglob("*")) == before
 
 
 def test_a_path_from_a_directory_that_is_gone_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,30 @@ def test_sections_that_do_not_go_together_make_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"max_epochs: 0 trains nothing from zeros"):
         provide_campaign(tmp_path / "silicon", new)
     assert not Campaign.exists(tmp_path / "silicon")
+
+
+def test_two_forms_at_once_make_one_campaign(tmp_path: Path) -> None:
+    new, root = NewCampaign(elements=("Si",)), tmp_path / "silicon"
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: provide_campaign(root, new).root, range(40)))
+    assert set(made) == {root}
+
+
+def test_what_was_killed_while_it_made_a_campaign_may_be_repeated(tmp_path: Path) -> None:
+    (tmp_path / "silicon" / "inbox").mkdir(parents=True)
+    (tmp_path / "silicon" / ".campaign.yaml.1-ab.tmp").touch()
+    assert provide_campaign(tmp_path / "silicon", NewCampaign(elements=("Si",))).config.elements == ("Si",)
+
+
+def test_no_campaign_is_made_among_what_others_keep(tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "letter").touch()
+    with pytest.raises(CampaignNotFoundError, match="not an empty directory"):
+        provide_campaign(tmp_path, NewCampaign(elements=("Si",)))
+    assert [path.name for path in tmp_path.rglob("*")] == ["inbox", "letter"]
+
+
+def test_a_place_where_no_directory_can_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CampaignNotFoundError, match=r"cannot be made \(.*Not a directory.*choose another place"):
+        provide_campaign(tmp_path / "file" / "silicon", NewCampaign(elements=("Si",)))
