@@ -21,6 +21,7 @@ from prefect.runtime import flow_run
 from mlip_train.campaign import Campaign
 from mlip_train.deployment import Deployment
 from mlip_train.evaluation import Errors, Evaluation, SplitErrors
+from mlip_train.pacemaker.timings import Timings
 from mlip_train.planning import FitPlan
 from mlip_train.potential import Potential, PotentialRecord
 from mlip_train.selection import Selection, read_selection
@@ -194,8 +195,8 @@ include "{potential.lmp}"
 
 def _time_of(record: PotentialRecord) -> str:
     """Seconds of the engine, and where they went."""
-    parts = [f"{part.replace('_', '-')} {s:.0f} s" for part, s in record.seconds.items() if part != "engine"]
-    spent = f" ({', '.join(parts)})" if parts else ""
+    parts = {part: seconds for part, seconds in record.seconds.items() if part != "engine"}
+    spent = f" ({Timings(**parts)})" if parts else ""
     where = f" on {record.devices}" if record.devices else ""
     return f"Time of the engine: {record.seconds['engine']:.0f} s{spent}{where}"
 
