@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 from prefect.utilities.urls import url_for
 
 from deployments.local_server import prefect_api
+from flows.ending import OUR_FLOWS
 from mlip_train.errors import MlipTrainError
 
 __all__ = ["CPU_POOL", "GPU_POOL", "deploy", "provide_pools"]
@@ -32,8 +33,6 @@ GPU_POOL: Final = "gpu-pool"
 _HOME: Final = Path(__file__).resolve().parent.parent
 _FILE: Final = _HOME / "deployments" / "prefect.yaml"
 _MISSED: Final = 4  # heartbeats; with fewer, a busy machine would lose healthy runs
-# Flows of others on this server may pause, or have states of their own names, and be silent without being dead.
-_OUR_FLOWS: Final = ["train-generation", "train-potential", "watch-inbox"]
 _USUAL_BEAT: Final = 180  # seconds
 
 
@@ -69,7 +68,7 @@ def _deploy_file() -> None:
 @contextlib.contextmanager
 def _keeping_what_people_chose(client: SyncPrefectClient) -> Iterator[None]:
     """Put back what Prefect replaces by that of the file: when deployments run, for which campaigns, or not."""
-    before = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=_OUR_FLOWS)))
+    before = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=list(OUR_FLOWS))))
     try:
         yield
     finally:
@@ -113,7 +112,8 @@ def _crash_what_is_silent() -> Automation:
         description="Marks runs as Crashed when their heartbeats stop.",
         trigger=EventTrigger(
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
-            match_related={"prefect.resource.role": "flow", "prefect.resource.name": _OUR_FLOWS},
+            # those of others on this server may pause, or have states of their own names, and not be dead
+            match_related={"prefect.resource.role": "flow", "prefect.resource.name": list(OUR_FLOWS)},
             after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{end}" for end in ends)},
             for_each={"prefect.resource.id"},

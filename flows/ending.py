@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from prefect.logging import get_run_logger
 from prefect.states import Failed, State
 
 from mlip_train.errors import MlipTrainError, RejectedPotentialError
 
-__all__ = ["failed", "tell_plainly"]
+__all__ = ["OUR_FLOWS", "failed", "tell_plainly"]
+
+OUR_FLOWS: Final = ("train-generation", "train-potential", "watch-inbox")
 
 
 def failed(error: MlipTrainError) -> State[Any]:
@@ -27,6 +29,7 @@ def tell_plainly() -> None:
     """Leave Prefect's lines on failures out of the log, and those that only say that a task has ended.
 
     What `failed` tells would be repeated: with a traceback, which tells a user nothing more, or without line ends.
+    The logs of other flows, which ours may be a part of, stay as they are.
     """
     logging.getLogger("prefect.task_runs").addFilter(_is_news_of_a_task)
     logging.getLogger("prefect.flow_runs").addFilter(_is_news_of_a_flow)
@@ -34,8 +37,14 @@ def tell_plainly() -> None:
 
 def _is_news_of_a_task(record: logging.LogRecord) -> bool:
     is_told_by_flow = record.exc_info is not None and isinstance(record.exc_info[1], MlipTrainError)
-    return not is_told_by_flow and not record.getMessage().startswith("Finished in state ")
+    is_news = not is_told_by_flow and not record.getMessage().startswith("Finished in state ")
+    return is_news or not _is_ours(record)
 
 
 def _is_news_of_a_flow(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(("Finished in state Failed(", "Finished in state Rejected("))
+    is_news = not record.getMessage().startswith(("Finished in state Failed(", "Finished in state Rejected("))
+    return is_news or not _is_ours(record)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return getattr(record, "flow_name", None) in OUR_FLOWS
