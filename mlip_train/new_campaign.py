@@ -14,12 +14,12 @@ from mlip_train.config import (
     CampaignConfig,
     Checks,
     Element,
-    EnginePlace,
     Fit,
     LossWeights,
     SplitRule,
     StartRule,
 )
+from mlip_train.engine import EnginePlace
 from mlip_train.errors import CampaignNotFoundError, ConfigError
 from mlip_train.model import FrozenModel
 from mlip_train.reference import ZBL, LennardJones, NoReference

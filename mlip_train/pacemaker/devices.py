@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mlip_train.config import Gpu
+from mlip_train.engine import Gpu
 from mlip_train.errors import EngineError, NoGpuError
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.callbacks import COMPUTES_ON

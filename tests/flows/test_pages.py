@@ -62,7 +62,7 @@ def runs(
     hollow = Campaign.create(folder / "hollow", campaign_text(reference={"kind": "zbl"}))
     broken = Campaign.create(folder / "broken", campaign_text(environment={"STANDIN_FAILS": "nan_loss"}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.train._REPORT_EVERY", 1.0)
+        patch.setattr("tasks.engine._REPORT_EVERY", 1.0)
         train(good, first)
         completed, skipped, failed = train(good, second), train(good, first), train(broken, first)
         patch.setattr(PairCurve, "hole", lambda curve: "Si and Si fall into each other")

@@ -230,7 +230,7 @@ def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
         return time.monotonic() + 7200 * campaign.generation(1).interim_potential.exists()
 
     clock = SimpleNamespace(monotonic=two_hours_later_once_there_is_a_potential, sleep=time.sleep)
-    monkeypatch.setattr("tasks.train.time", clock)
+    monkeypatch.setattr("tasks.engine.time", clock)
 
     with pytest.raises(TrainingInterruptedError, match=r"engine\.max_hours"):
         train_generation(campaign.root, [write_batch(0, 6)])

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from mlip_train import Campaign, CampaignConfig
-from mlip_train.config import EnergyBasedWeighting, EnginePlace, Fit
+from mlip_train.config import EnergyBasedWeighting, Fit
+from mlip_train.engine import EnginePlace
 from mlip_train.errors import CampaignNotFoundError, ConfigError
 from mlip_train.new_campaign import NewCampaign, provide_campaign
 from mlip_train.reference import ZBL

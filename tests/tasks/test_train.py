@@ -19,7 +19,8 @@ from mlip_train.pacemaker.devices import Devices
 from mlip_train.pacemaker.interim import InterimRecord, resumable
 from mlip_train.pacemaker.scratch import EngineScratch
 from mlip_train.planning import FitPlan, FitRecord
-from tasks.train import _check_devices_here, _progress_while_running, _run_engine, train
+from tasks.engine import _progress_while_running, run_engine
+from tasks.train import _check_devices_here, train
 from tests.mlip_train.planning import edit, finished, planned
 
 HEADER = "ladder_step cycle_step iter_num loss rmse_epa rmse_f_comp nfuncs\n"
@@ -37,8 +38,8 @@ def plan(make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int
 def test_progress_is_told_when_there_is_news_until_the_process_ends(
     plan: FitPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.train._LOOK_EVERY", 0.05)
-    monkeypatch.setattr("tasks.train._REPORT_EVERY", 0.1)
+    monkeypatch.setattr("tasks.engine._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("tasks.engine._REPORT_EVERY", 0.1)
     metrics = EngineScratch(plan.run.scratch).metrics
     ends_when_told = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     with subprocess.Popen(ends_when_told, stdin=subprocess.PIPE) as process:
@@ -72,8 +73,8 @@ def test_a_fit_that_did_not_continue_is_stopped_at_its_first_report(
     write_batch: Callable[[int, int], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.train._LOOK_EVERY", 0.05)
-    monkeypatch.setattr("tasks.train._REPORT_EVERY", 0.1)
+    monkeypatch.setattr("tasks.engine._LOOK_EVERY", 0.05)
+    monkeypatch.setattr("tasks.engine._REPORT_EVERY", 0.1)
     campaign = make_campaign()
     accumulate(campaign, [write_batch(0, 3)])
     plan = planned(campaign, 1)
@@ -116,11 +117,11 @@ def test_the_engine_gets_the_environment_and_the_gpu_that_were_asked_for(
     edit(campaign, engine={"command": ["bash", "-c", told], "environment": environment})
     accumulate(campaign, [write_batch(0, 3)])
     plan = planned(campaign, 1)
-    monkeypatch.setattr("tasks.train.get_run_logger", lambda: None)
+    monkeypatch.setattr("tasks.engine.get_run_logger", lambda: None)
     monkeypatch.setattr(
-        "tasks.train.ProgressReport", lambda _: SimpleNamespace(update=lambda *_: None, end=lambda: None)
+        "tasks.engine.ProgressReport", lambda _: SimpleNamespace(update=lambda *_: None, end=lambda: None)
     )
-    assert _run_engine(plan) == 7
+    assert run_engine(plan) == 7
     assert "told value 3 in time in scratch\n" in plan.run.log.read_text()
 
 
@@ -136,8 +137,8 @@ def test_what_an_engine_reached_after_the_last_look_is_kept(
     def look_away(_: FitPlan, pid: int) -> None:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
-    monkeypatch.setattr("tasks.train._watch", look_away)
-    assert _run_engine(plan) == -signal.SIGKILL
+    monkeypatch.setattr("tasks.engine._watch", look_away)
+    assert run_engine(plan) == -signal.SIGKILL
     assert InterimRecord.model_validate_json(plan.run.interim_record.read_bytes()).iterations == 2
 
 
@@ -156,9 +157,9 @@ def test_a_fit_is_resumed_from_an_earlier_attempt_unless_it_did_not_continue_tha
     def watch(_: FitPlan, __: int) -> None:
         raise error
 
-    monkeypatch.setattr("tasks.train._watch", watch)
+    monkeypatch.setattr("tasks.engine._watch", watch)
     with pytest.raises(type(error)):
-        _run_engine(plan)
+        run_engine(plan)
     assert (resumable(plan.run, plan.identity) is not None) == resumes
 
 

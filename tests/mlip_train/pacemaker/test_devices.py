@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlip_train.config import CampaignConfig, Gpu
+from mlip_train.config import CampaignConfig
+from mlip_train.engine import Gpu
 from mlip_train.errors import EngineError, NoGpuError
 from mlip_train.pacemaker import callbacks
 from mlip_train.pacemaker.callbacks import tell_devices
