@@ -25,12 +25,10 @@ The table goes to standard output, selection.json and the data into --output.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +41,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import yaml
+from own_process import in_own_process
 from rich.console import Console
 from rich.table import Table
 
@@ -64,7 +63,6 @@ TOLERANCE = 1.01
 NEW_SHARE = 0.01
 LARGEST_STRAIN, RATTLE = 0.04, 0.05  # of a lattice vector; Å
 MOST_MEMORY = 8e9  # bytes, of the engine's projections
-_LOOK_EVERY = 0.05  # s
 
 MEASURED = ("full", "incremental", "engine")
 
@@ -78,7 +76,7 @@ def main() -> int:
     console, rows = Console(width=None if sys.stdout.isatty() else 110), []
     for scale in options.scales:
         folder = options.output / f"scale_{scale}"
-        _in_own_process("prepare", folder, options.data, scale, options.functions)
+        in_own_process(__file__, "prepare", folder, options.data, scale, options.functions)
         sizes = json.loads((folder / "sizes.json").read_text())
         found = {what: _measure(what, folder, options, sizes) for what in MEASURED}
         rows.append({"scale": scale, **sizes, **found})
@@ -123,37 +121,13 @@ def _measure(what: str, folder: Path, options: argparse.Namespace, sizes: dict[s
     if what == "engine" and 2 * 8 * sizes["atoms"] * options.functions > MOST_MEMORY:
         return None
     if what == "incremental":
-        _in_own_process("extend", folder)
+        in_own_process(__file__, "extend", folder)
     attempts = []
     for _ in range(options.repeats):
-        peak, cpu = _in_own_process(what, folder)
+        peak, cpu = in_own_process(__file__, what, folder)
         found = json.loads((folder / f"{what}.json").read_text())
         attempts.append(found | {"peak": peak, "cpu": cpu - found["cpu_before"]})
     return min(attempts, key=lambda attempt: attempt["seconds"])
-
-
-def _in_own_process(*step: object) -> tuple[int, float]:
-    """Run a step; return the most memory (bytes) and all processor time (s) of it and its children."""
-    process = subprocess.Popen([sys.executable, __file__, "--step", *map(str, step)])
-    watched, peak = psutil.Process(process.pid), 0
-    cpu: dict[int, float] = {}  # of each process, when last seen
-    while process.poll() is None:
-        peak = max(peak, _look(watched, cpu))
-        time.sleep(_LOOK_EVERY)
-    if process.returncode:
-        sys.exit(f"{step[0]} failed with exit code {process.returncode}")
-    return peak, sum(cpu.values())
-
-
-def _look(process: psutil.Process, cpu: dict[int, float]) -> int:
-    """Sum of the resident sizes of a process and its children; their processor times go into `cpu`."""
-    total = 0
-    with contextlib.suppress(psutil.Error):  # one has just ended
-        for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
-            times = one.cpu_times()
-            cpu[one.pid] = times.user + times.system
-    return total
 
 
 def _table(rows: list[dict[str, Any]], functions: int) -> Table:

@@ -1,26 +1,38 @@
-"""Errors of an exported potential, computed with the evaluator that MD codes use."""
+"""Errors of a deployed potential against DFT, computed with the file that MD codes run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from ase.units import GPa
 from numpy.typing import NDArray
 
-from mlip_train.deployed import deployed_calculator
-from mlip_train.errors import InconsistentPotentialError, InputError
+from mlip_train.errors import InputError
+from mlip_train.gate import Measure
 from mlip_train.model import FrozenModel
-from mlip_train.priors import PairPotential
+from mlip_train.predictions import Deployed, Prediction, predict
 from mlip_train.structures import Structure
 
-__all__ = ["Errors", "Evaluation", "SplitErrors", "evaluate", "trainer_disagreement"]
+__all__ = [
+    "ElementErrors",
+    "ErrorRatio",
+    "Errors",
+    "Evaluation",
+    "Grades",
+    "Residual",
+    "SplitErrors",
+    "Summary",
+    "WorstStructure",
+    "evaluate",
+    "summarise",
+]
 
-# Exported file and trainer are two implementations; a healthy pair agrees to about 5e-6 eV/atom.
-TRAINER_TOLERANCE = 1e-5  # eV/atom
+_N_WORST = 10  # structures that a person looks at
 
 
 class Errors(FrozenModel):
@@ -32,8 +44,12 @@ class Errors(FrozenModel):
     energy_mae: float  # meV/atom
     force_rmse: float  # meV/Å, over components
     force_mae: float  # meV/Å, over components
+    energy_max: float | None = None  # meV/atom; bundles of earlier versions lack these three and stress_max
+    force_max: float | None = None  # meV/Å, over components
+    force_vector_rmse: float | None = None  # meV/Å, over the lengths of the differences
     stress_rmse: float | None = None  # GPa, over Voigt components
     stress_mae: float | None = None  # GPa
+    stress_max: float | None = None  # GPa
 
     def __str__(self) -> str:
         return (
@@ -42,20 +58,84 @@ class Errors(FrozenModel):
         )
 
 
+class ElementErrors(FrozenModel):
+    """Differences of the forces on the atoms of one element."""
+
+    n_atoms: int
+    force_rmse: float  # meV/Å, over components
+    force_mae: float  # meV/Å, over components
+    force_max: float  # meV/Å, over components
+
+
 class SplitErrors(FrozenModel):
-    """Errors over a split, and over each of its config types."""
+    """Errors over a split, over each of its config types, and of the forces on each element."""
 
     overall: Errors
     by_config_type: dict[str, Errors]
+    by_element: dict[str, ElementErrors] = {}
+
+
+class Grades(FrozenModel):
+    """Largest extrapolation grade of each structure, over a set of them."""
+
+    n_structures: int
+    median: float
+    percentile_95: float
+    largest: float
+    n_above_one: int  # structures that reach beyond what the fit learned from
+
+
+class ErrorRatio(FrozenModel):
+    """An error of a potential beside that of its parent, on exactly the same test structures."""
+
+    measure: Measure
+    on: Literal["all", "earlier", "config_type"]  # earlier: those that were there when the parent was trained
+    config_type: str | None = None
+    n_structures: int
+    own: float  # meV/atom, meV/Å or GPa
+    parent: float  # the same
+    at_least: float  # own / parent, lower end of what chance leaves open; see `PairedErrors`
+
+    @property
+    def growth(self) -> float:
+        """By which share the error grew."""
+        return self.own / self.parent - 1
+
+
+class WorstStructure(FrozenModel):
+    """A structure on which a potential is far from DFT."""
+
+    structure_id: str
+    source: str
+    frame: int
+    config_type: str
+    n_atoms: int
+    energy_error: float  # meV/atom, predicted minus DFT
+    force_rmse: float  # meV/Å, over components
+    force_max: float  # meV/Å, over components
+    gamma: float | None  # largest extrapolation grade in it
 
 
 class Evaluation(FrozenModel):
-    """Errors of one potential on the training set and the fixed test set."""
+    """Errors of one potential, and of its parent where that can be compared."""
 
     train: SplitErrors
     test: SplitErrors | None
     trainer_disagreement: float  # eV/atom, largest over the training set
-    before: SplitErrors | None = None  # of the potential that was current before, on the same test set
+    before: SplitErrors | None = None  # of the parent, on the same test set
+    new: SplitErrors | None = None  # of the parent, on what this generation brought
+    parent: int | None = None  # its generation
+    file_energy_difference: float | None = None  # eV/atom, largest between B-basis and exported file
+    file_force_difference: float | None = None  # eV/Å, the same
+    compared: SplitErrors | None = None  # on what `before` is measured on, where that is not the whole test set
+    ratios: tuple[ErrorRatio, ...] = ()  # to the errors of the parent
+    grades: Grades | None = None  # on the test set
+    worst: tuple[WorstStructure, ...] = ()  # of the test set (else of the training set), by force RMSE
+
+    @property
+    def comparable(self) -> SplitErrors | None:
+        """Errors on exactly those test structures that `before` is measured on."""
+        return self.compared or self.test
 
     def __str__(self) -> str:
         test = "no test set" if self.test is None else f"test set: {self.test.overall}"
@@ -63,54 +143,45 @@ class Evaluation(FrozenModel):
         return f"{test}{before}; training set: {self.train.overall}"
 
 
-@dataclass
-class _Residuals:
-    energy: list[float] = field(default_factory=list)  # eV/atom
-    forces: list[NDArray[np.float64]] = field(default_factory=list)  # eV/Å
-    stress: list[NDArray[np.float64]] = field(default_factory=list)  # eV/Å³
+@dataclass(frozen=True)
+class Residual:
+    """What a potential predicts for one structure, beside what DFT says."""
 
-    def summary(self) -> Errors:
-        energy = 1e3 * np.array(self.energy)
-        forces = 1e3 * np.concatenate(self.forces)
-        stress = np.concatenate(self.stress) / GPa if self.stress else None
-        return Errors(
-            n_structures=len(energy),
-            n_atoms=len(forces),
-            energy_rmse=_rms(energy),
-            energy_mae=float(np.abs(energy).mean()),
-            force_rmse=_rms(forces),
-            force_mae=float(np.abs(forces).mean()),
-            stress_rmse=None if stress is None else _rms(stress),
-            stress_mae=None if stress is None else float(np.abs(stress).mean()),
-        )
+    structure: Structure
+    prediction: Prediction
+    reference: float  # eV, of the free atoms, which predictions leave out
+
+    @property
+    def energy(self) -> float:
+        """Predicted minus DFT, eV/atom."""
+        return (self.prediction.energy + self.reference - self.structure.energy) / len(self.structure.numbers)
+
+    @property
+    def forces(self) -> NDArray[np.float64]:
+        """Predicted minus DFT, eV/Å; shape (n, 3)."""
+        return self.prediction.forces - self.structure.forces
+
+    @property
+    def stress(self) -> NDArray[np.float64] | None:
+        """Predicted minus DFT, eV/Å³; shape (6,)."""
+        if self.prediction.stress is None or self.structure.stress is None:
+            return None
+        return self.prediction.stress - self.structure.stress
 
 
 def evaluate(
-    yace: Path,
-    structures: Iterable[Structure],
-    reference_energies: Mapping[str, float],
-    baseline: PairPotential | None,
-    on_structure: Callable[[Structure, float], None] = lambda structure, energy: None,
-) -> SplitErrors | None:
-    """Compare an exported potential with DFT, structure by structure.
+    potential: Deployed, structures: Iterable[Structure], reference_energies: Mapping[str, float]
+) -> Iterator[Residual]:
+    """Compare a potential with DFT, structure by structure, in order, on all cores.
 
     Parameters
     ----------
-    yace : Path
-        The exported potential.
+    potential : Deployed
+        The exported file with its baseline.
     structures : iterable of Structure
-        DFT results; streamed, so memory does not grow with their number (but for the residuals).
+        DFT results; streamed, so memory does not grow with their number.
     reference_energies : mapping of element to float
         Energies in eV that were subtracted before the fit.
-    baseline : PairPotential or None
-        What else was subtracted; it is added to the predictions.
-    on_structure : callable
-        Called with each structure and its predicted energy (eV, relative to the references).
-
-    Returns
-    -------
-    SplitErrors or None
-        None when there are no structures.
 
     Raises
     ------
@@ -119,70 +190,177 @@ def evaluate(
     InconsistentPotentialError
         When a prediction is not a finite number.
     """
-    calculator = deployed_calculator(yace, baseline)
-    overall = _Residuals()
-    by_type: dict[str, _Residuals] = {}
-    for structure in structures:
-        if unknown := set(structure.symbols) - set(reference_energies):
-            raise InputError(
-                f"{structure.source} frame {structure.frame} contains {', '.join(sorted(unknown))}, which {yace} "
-                f"was not trained on (it knows {', '.join(reference_energies)}); leave that structure out"
-            )
-        atoms = structure.to_atoms()
-        calculator.calculate(atoms)
-        predicted = calculator.results
-        if not np.isfinite(predicted["energy"]) or not np.isfinite(predicted["forces"]).all():
-            raise InconsistentPotentialError(
-                f"{yace} predicts numbers that are not finite for {structure.source} frame {structure.frame}; "
-                "the potential is of no use. Train it again with more, or more varied, data"
-            )
-        shift = sum(reference_energies[symbol] for symbol in structure.symbols)
-        on_structure(structure, float(predicted["energy"]))
-        for residuals in (overall, by_type.setdefault(structure.config_type, _Residuals())):
-            residuals.energy.append((predicted["energy"] + shift - structure.energy) / len(atoms))
-            residuals.forces.append(predicted["forces"] - structure.forces)
-            if structure.stress is not None and structure.pbc.all():
-                residuals.stress.append(predicted["stress"] - structure.stress)
-    if not overall.energy:
-        return None
-    return SplitErrors(
-        overall=overall.summary(),
-        by_config_type={name: residuals.summary() for name, residuals in sorted(by_type.items())},
-    )
+    known = (_with_known_elements(structure, potential, reference_energies) for structure in structures)
+    for structure, prediction in predict(potential, known):
+        reference = sum(reference_energies[symbol] for symbol in structure.symbols)
+        yield Residual(structure, prediction, reference)
 
 
-def trainer_disagreement(train_predictions: Path, exported: Mapping[str, tuple[float, int]]) -> float:
-    """Largest difference (eV/atom) between the trainer's energies and those of the exported file.
-
-    Parameters
-    ----------
-    train_predictions : Path
-        The engine's `train_pred.pckl.gzip`.
-    exported : mapping of structure_id to (energy in eV, number of atoms)
-        What the exported file predicts.
-
-    Raises
-    ------
-    InconsistentPotentialError
-        When they differ by more than `TRAINER_TOLERANCE`, or no structure is common to both.
-    """
-    table = pd.read_pickle(train_predictions, compression="gzip")  # written by our own engine
-    differences = {
-        name: abs(float(np.ravel(energy)[0]) - exported[name][0]) / exported[name][1]
-        for name, energy in zip(table["name"], table["energy_pred"], strict=True)
-        if name in exported
-    }
-    if not differences:
-        raise InconsistentPotentialError(f"{train_predictions} holds none of the training structures")
-    worst = list(differences)[int(np.argmax(list(differences.values())))]  # NaN counts as the largest
-    if not differences[worst] <= TRAINER_TOLERANCE:
-        raise InconsistentPotentialError(
-            f"the exported potential and the trainer differ by {differences[worst]:.3g} eV/atom on structure "
-            f"{worst[:12]} (at most {TRAINER_TOLERANCE:g} is numerical noise), so the file is not what was "
-            "trained. It was not published. If 'reference' has large numbers, take smaller ones; else report it"
+def _with_known_elements(
+    structure: Structure, potential: Deployed, reference_energies: Mapping[str, float]
+) -> Structure:
+    if unknown := set(structure.symbols) - set(reference_energies):
+        raise InputError(
+            f"{structure.source} frame {structure.frame} contains {', '.join(sorted(unknown))}, which "
+            f"{potential.yace} was not trained on (it knows {', '.join(reference_energies)}); leave that "
+            "structure out"
         )
-    return differences[worst]
+    return structure
 
 
-def _rms(values: NDArray[np.float64]) -> float:
-    return float(np.sqrt((values**2).mean()))
+class Summary:
+    """Errors of a stream of residuals; apart from one grade per structure it does not grow with them."""
+
+    def __init__(self) -> None:
+        self._overall = _Sums()
+        self._by_type: dict[str, _Sums] = {}
+        self._by_element: dict[str, _Sum] = {}
+        self._grades: list[float] = []
+        self._worst: list[tuple[float, int, WorstStructure]] = []
+        self.energy_difference = 0.0  # eV/atom, largest between the exported file and its B-basis
+        self.force_difference = 0.0  # eV/Å, the same
+
+    def add(self, residual: Residual) -> None:
+        """Take one in."""
+        structure, graded = residual.structure, residual.prediction.graded
+        for sums in (self._overall, self._by_type.setdefault(structure.config_type, _Sums())):
+            sums.add(residual)
+        symbols = np.array(structure.symbols)
+        for element in dict.fromkeys(structure.symbols):
+            self._by_element.setdefault(element, _Sum()).add(1e3 * residual.forces[symbols == element])
+        if graded is not None:
+            self._grades.append(graded.gamma)
+            self.energy_difference = max(self.energy_difference, graded.energy_difference)
+            self.force_difference = max(self.force_difference, graded.force_difference)
+        self._note_if_bad(residual)
+
+    def _note_if_bad(self, residual: Residual) -> None:
+        worst = _as_worst(residual)
+        entry = (worst.force_rmse, -self.n_structures, worst)  # of equals the first
+        if len(self._worst) < _N_WORST:
+            heapq.heappush(self._worst, entry)
+        else:
+            heapq.heappushpop(self._worst, entry)
+
+    @property
+    def n_structures(self) -> int:
+        """How many there were."""
+        return self._overall.energy.n
+
+    @property
+    def errors(self) -> SplitErrors | None:
+        """None when there were no structures."""
+        if not self.n_structures:
+            return None
+        return SplitErrors(
+            overall=self._overall.errors(),
+            by_config_type={name: sums.errors() for name, sums in sorted(self._by_type.items())},
+            by_element={element: _of_element(sum_) for element, sum_ in sorted(self._by_element.items())},
+        )
+
+    @property
+    def grades(self) -> Grades | None:
+        """None when the structures were not graded."""
+        if not self._grades:
+            return None
+        median, most, largest = np.percentile(self._grades, [50, 95, 100])
+        above = int((np.array(self._grades) > 1.0).sum())
+        return Grades(
+            n_structures=len(self._grades),
+            median=float(median),
+            percentile_95=float(most),
+            largest=float(largest),
+            n_above_one=above,
+        )
+
+    @property
+    def worst(self) -> tuple[WorstStructure, ...]:
+        """The ten structures with the largest force RMSE, the worst one first."""
+        return tuple(worst for _, _, worst in sorted(self._worst, key=lambda entry: entry[:2], reverse=True))
+
+
+def summarise(residuals: Iterable[Residual]) -> Summary:
+    """Go through a stream of residuals."""
+    summary = Summary()
+    for residual in residuals:
+        summary.add(residual)
+    return summary
+
+
+@dataclass
+class _Sum:
+    """Of absolute differences; it does not grow with their number."""
+
+    n: int = 0
+    absolute: float = 0.0
+    squared: float = 0.0
+    largest: float = 0.0
+
+    def add(self, differences: NDArray[np.float64]) -> None:
+        sizes = np.abs(differences)
+        self.n += sizes.size
+        self.absolute += float(sizes.sum())
+        self.squared += float((sizes**2).sum())
+        self.largest = max(self.largest, float(sizes.max(initial=0.0)))
+
+    @property
+    def mae(self) -> float:
+        return self.absolute / self.n
+
+    @property
+    def rmse(self) -> float:
+        return math.sqrt(self.squared / self.n)
+
+
+@dataclass
+class _Sums:
+    """In meV/atom, meV/Å and GPa."""
+
+    energy: _Sum = field(default_factory=_Sum)
+    force: _Sum = field(default_factory=_Sum)
+    vector: _Sum = field(default_factory=_Sum)
+    stress: _Sum = field(default_factory=_Sum)
+
+    def add(self, residual: Residual) -> None:
+        self.energy.add(1e3 * np.array([residual.energy]))
+        self.force.add(1e3 * residual.forces)
+        self.vector.add(1e3 * np.linalg.norm(residual.forces, axis=1))
+        if residual.stress is not None:
+            self.stress.add(residual.stress / GPa)
+
+    def errors(self) -> Errors:
+        stress = self.stress if self.stress.n else None
+        return Errors(
+            n_structures=self.energy.n,
+            n_atoms=self.vector.n,
+            energy_rmse=self.energy.rmse,
+            energy_mae=self.energy.mae,
+            energy_max=self.energy.largest,
+            force_rmse=self.force.rmse,
+            force_mae=self.force.mae,
+            force_max=self.force.largest,
+            force_vector_rmse=self.vector.rmse,
+            stress_rmse=stress.rmse if stress else None,
+            stress_mae=stress.mae if stress else None,
+            stress_max=stress.largest if stress else None,
+        )
+
+
+def _of_element(sum_: _Sum) -> ElementErrors:
+    return ElementErrors(n_atoms=sum_.n // 3, force_rmse=sum_.rmse, force_mae=sum_.mae, force_max=sum_.largest)
+
+
+def _as_worst(residual: Residual) -> WorstStructure:
+    structure, forces = residual.structure, 1e3 * residual.forces
+    graded = residual.prediction.graded
+    return WorstStructure(
+        structure_id=structure.structure_id,
+        source=structure.source,
+        frame=structure.frame,
+        config_type=structure.config_type,
+        n_atoms=len(structure.numbers),
+        energy_error=1e3 * residual.energy,
+        force_rmse=float(np.sqrt((forces**2).mean())),
+        force_max=float(np.abs(forces).max()),
+        gamma=None if graded is None else graded.gamma,
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlip_train.config import CampaignConfig
 from mlip_train.errors import TrainingFailedError
-from mlip_train.evaluation import Errors, evaluate
+from mlip_train.evaluation import Errors, evaluate, summarise
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace
@@ -24,6 +24,7 @@ from mlip_train.pacemaker.warm_start import (
 )
 from mlip_train.pacemaker.weights import labelled
 from mlip_train.potential import Potential, Start
+from mlip_train.predictions import Deployed
 from mlip_train.reference import baseline_of
 from mlip_train.structures import Structure
 
@@ -118,7 +119,9 @@ def errors_of_start(
     with tempfile.TemporaryDirectory() as folder:
         yace = Path(folder) / "start.yace"
         export_yace(run.start_potential, yace)
-        found = evaluate(yace, (row.structure for row in rows), reference_energies, baseline=None)
+        found = summarise(
+            evaluate(Deployed.of(yace, None), (row.structure for row in rows), reference_energies)
+        ).errors
     if found is None:
         raise TrainingFailedError("fit.weighting leaves out every structure; set kind: uniform")
     return found.overall

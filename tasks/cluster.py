@@ -1,4 +1,4 @@
-"""Computing projections on a cluster."""
+"""Computing on a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["where_the_flow_runs"]
 
 @contextmanager
 def where_the_flow_runs() -> Iterator[None]:
-    """Share projections out over the Dask cluster of the flow's task runner, if it has one.
+    """Share the work on structures out over the Dask cluster of the flow's task runner, if it has one.
 
     The workers must see the campaign directory under the same path.
     """
@@ -23,6 +23,6 @@ def where_the_flow_runs() -> Iterator[None]:
     if client is None:
         yield
         return
-    get_run_logger().info("Projecting on the Dask cluster at %s", client.scheduler.address)
+    get_run_logger().info("Computing on the Dask cluster at %s", client.scheduler.address)
     with client.as_current(), joblib.parallel_config(backend="dask", wait_for_workers_timeout=60):
         yield

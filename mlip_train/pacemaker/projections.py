@@ -6,16 +6,10 @@ row per atom, depends on the surroundings and the radial functions only, not on 
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
 from numpy.typing import NDArray
 
 from mlip_train.pacemaker.bbasis import load_bbasis
@@ -27,14 +21,9 @@ from mlip_train.pacemaker.library import (
 )
 from mlip_train.structures import Structure
 
-__all__ = ["Design", "Projector", "in_chunks", "over_chunks"]
+__all__ = ["BBasisFile", "Design", "Projector"]
 
 FloatArray = NDArray[np.float64]
-T = TypeVar("T")
-R = TypeVar("R")
-
-CHUNK = 16  # structures that a worker takes at once
-_WORTH_SHARING: Final = 8.0  # seconds of work, about twice what it takes to start a worker
 
 
 @dataclass(frozen=True)
@@ -107,41 +96,18 @@ class Projector:
         return [np.array(row, dtype=float).reshape(-1) for row in self._calculator.projections]
 
 
-def in_chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Split into lists of at most `size`, reading no further than needed."""
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
+@dataclass(frozen=True)
+class BBasisFile:
+    """A B-basis file to project on; what it holds is known by when it was written."""
 
+    path: Path
+    written: int  # ns
 
-def over_chunks(work: Callable[[Projector, list[T]], R], bbasis: Path, chunks: Iterable[list[T]]) -> Iterator[R]:
-    """Yield what `work` makes of each chunk, in order, on as many cores as there are.
+    @classmethod
+    def of(cls, path: Path) -> BBasisFile:
+        """Name a B-basis as it is now."""
+        return cls(path, path.stat().st_mtime_ns)
 
-    Other processes take seconds to start: this one does what it can in that time, and all if that is enough.
-    Only a few chunks are in memory at a time. A joblib backend that the caller has chosen
-    (`joblib.parallel_config`; Dask, for example) takes the place of local processes.
-    """
-    remaining, spent = iter(chunks), 0.0
-    for chunk in remaining:
-        began = time.process_time()
-        result = _on_chunk(work, str(bbasis), chunk)
-        spent += time.process_time() - began
-        yield result
-        if spent > _WORTH_SHARING:
-            break
-    following = next(remaining, None)
-    if following is None:
-        return
-    with Parallel(n_jobs=-1, return_as="generator", batch_size=1) as pool:
-        # joblib does not wait for whoever takes the results, so it gets a few chunks at a time
-        for window in in_chunks(chain([following], remaining), 4 * effective_n_jobs(-1)):
-            yield from pool(delayed(_on_chunk)(work, str(bbasis), chunk) for chunk in window)
-
-
-def _on_chunk(work: Callable[[Projector, list[T]], R], bbasis: str, chunk: list[T]) -> R:
-    return work(_projector(bbasis, Path(bbasis).stat().st_mtime_ns), chunk)
-
-
-@functools.lru_cache(maxsize=1)
-def _projector(bbasis: str, written: int) -> Any:
-    return Projector(Path(bbasis))
+    def make(self) -> Projector:
+        """Its projector."""
+        return Projector(self.path)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mlip_train.files import hash_of
 from mlip_train.pacemaker.active_set import ActiveSet
 from mlip_train.pacemaker.bbasis import load_bbasis
-from mlip_train.pacemaker.projections import Projector, in_chunks, over_chunks
+from mlip_train.pacemaker.projections import BBasisFile, Projector
+from mlip_train.parallel import in_chunks, over_chunks
 from mlip_train.structures import Structure
 
 __all__ = ["Spanned", "projection_fingerprint", "rank", "span"]
@@ -150,7 +151,7 @@ def _read(kept: IO[bytes]) -> Iterator[_Chunk]:
 
 def _project(bbasis: Path, structures: Iterable[Structure]) -> Iterator[_Chunk]:
     """Projections of many structures at a time: each offer costs a search through all rows that are kept."""
-    for group in in_chunks(over_chunks(_rows_of, bbasis, in_chunks(structures)), _OFFERED_AT_ONCE):
+    for group in in_chunks(over_chunks(_rows_of, BBasisFile.of(bbasis), in_chunks(structures)), _OFFERED_AT_ONCE):
         counts, rows, members = zip(*group, strict=True)
         yield (
             sum(counts),

@@ -11,10 +11,10 @@ from prefect.context import FlowRunContext
 from prefect_dask import DaskTaskRunner
 
 from flows.train_generation import train_generation
-from mlip_train import Campaign
-from mlip_train.pacemaker import projections
+from mlip_train import Campaign, parallel
 from mlip_train.pacemaker.bbasis import coefficients_of
-from mlip_train.pacemaker.projections import CHUNK, Projector, in_chunks, over_chunks
+from mlip_train.pacemaker.projections import BBasisFile, Projector
+from mlip_train.parallel import CHUNK, in_chunks, over_chunks
 from mlip_train.structures import Structure
 from tasks.cluster import where_the_flow_runs
 from tests.mlip_train.alloys import aluminium, checked
@@ -28,7 +28,7 @@ MakeCampaign = Callable[..., Campaign]
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> DaskTaskRunner:
     """Two local worker processes, which get all chunks but the first."""
-    monkeypatch.setattr(projections, "_WORTH_SHARING", -1.0)
+    monkeypatch.setattr(parallel, "_WORTH_SHARING", -1.0)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return DaskTaskRunner(
         cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
@@ -45,7 +45,7 @@ def test_projections_are_computed_by_the_workers_of_the_flow(tmp_path: Path, clu
     @task
     def project() -> list[int]:
         with where_the_flow_runs():
-            return list(over_chunks(where, bbasis, in_chunks(structures, 2)))
+            return list(over_chunks(where, BBasisFile.of(bbasis), in_chunks(structures, 2)))
 
     @flow(task_runner=cluster)
     def measure() -> tuple[list[int], set[int]]:
@@ -73,8 +73,8 @@ def test_a_generation_on_a_cluster_is_that_of_one_machine(
     local = train_generation(here.root, [batch])
     caplog.clear()
     shared = train_generation.with_options(task_runner=cluster)(there.root, [batch])
-    told = [record.message for record in caplog.records if "Projecting on the Dask cluster" in record.message]
-    assert len(told) == 3  # the selection, the linear solution and the grades
+    told = [record.message for record in caplog.records if "Computing on the Dask cluster" in record.message]
+    assert len(told) == 4  # the selection, the linear solution, the grades and the errors
     assert local.potential is not None
     assert shared.potential is not None
     expected, actual = (coefficients_of(potential.yaml) for potential in (local.potential, shared.potential))

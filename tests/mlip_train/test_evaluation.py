@@ -3,15 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from ase.build import bulk
 from ase.units import GPa
 
-from mlip_train.errors import InconsistentPotentialError
-from mlip_train.evaluation import evaluate, trainer_disagreement
+from mlip_train.evaluation import SplitErrors, evaluate, summarise
 from mlip_train.pacemaker.bbasis import export_yace
 from mlip_train.pacemaker.library import PyACECalculator
+from mlip_train.predictions import Deployed
 from mlip_train.structures import Structure
 from tests.mlip_train.bbasis import write_bbasis
 
@@ -45,12 +44,16 @@ def structure_off_by(yace: Path, seed: int, energy: float, force: float, stress:
     )
 
 
+def errors_on(yace: Path, structures: list[Structure]) -> SplitErrors | None:
+    return summarise(evaluate(Deployed.of(yace, None), structures, REFERENCE)).errors
+
+
 def test_errors_have_the_units_they_say(yace: Path) -> None:
     structures = [
         structure_off_by(yace, 1, 0.010, 0.1, 2.0, "a"),
         structure_off_by(yace, 2, -0.030, 0.3, 2.0, "b"),
     ]
-    errors = evaluate(yace, structures, REFERENCE, None)
+    errors = errors_on(yace, structures)
     assert errors is not None
     overall = errors.overall
     assert (overall.n_structures, overall.n_atoms) == (2, 16)
@@ -59,6 +62,10 @@ def test_errors_have_the_units_they_say(yace: Path) -> None:
     assert overall.force_mae == pytest.approx(200.0)
     assert overall.force_rmse == pytest.approx(np.sqrt((100**2 + 300**2) / 2))
     assert overall.stress_rmse == pytest.approx(2.0)
+    assert overall.energy_max == pytest.approx(30.0)
+    assert overall.force_max == pytest.approx(300.0)
+    assert overall.force_vector_rmse == pytest.approx(np.sqrt(3) * overall.force_rmse)
+    assert overall.stress_max == pytest.approx(2.0)
     assert errors.by_config_type["a"].energy_mae == pytest.approx(10.0)
     assert errors.by_config_type["b"].force_rmse == pytest.approx(300.0)
 
@@ -66,27 +73,7 @@ def test_errors_have_the_units_they_say(yace: Path) -> None:
 def test_stress_is_left_out_where_there_is_none(yace: Path) -> None:
     from dataclasses import replace
 
-    errors = evaluate(yace, [replace(structure_off_by(yace, 1, 0, 0, 0, "a"), stress=None)], REFERENCE, None)
+    errors = errors_on(yace, [replace(structure_off_by(yace, 1, 0, 0, 0, "a"), stress=None)])
     assert errors is not None
     assert errors.overall.stress_rmse is None
-    assert evaluate(yace, [], REFERENCE, None) is None
-
-
-@pytest.mark.parametrize(("offset", "agrees"), [(0.5e-5, True), (2e-5, False), (np.nan, False)])
-def test_a_trainer_that_disagrees_is_an_error(tmp_path: Path, offset: float, agrees: bool) -> None:
-    table = pd.DataFrame(
-        {"name": ["one", "two"], "energy_pred": [np.array([-8.0]), np.array([-16.0 + 8 * offset])]}
-    )
-    table.to_pickle(tmp_path / "pred", compression="gzip")
-    exported = {"one": (-8.0, 8), "two": (-16.0, 8), "a test structure": (1.0, 2)}
-    if agrees:
-        assert trainer_disagreement(tmp_path / "pred", exported) == pytest.approx(offset)
-    else:
-        with pytest.raises(InconsistentPotentialError, match="two"):
-            trainer_disagreement(tmp_path / "pred", exported)
-
-
-def test_a_trainer_that_saw_other_structures_is_an_error(tmp_path: Path) -> None:
-    pd.DataFrame({"name": ["x"], "energy_pred": [1.0]}).to_pickle(tmp_path / "pred", compression="gzip")
-    with pytest.raises(InconsistentPotentialError, match="none of the training structures"):
-        trainer_disagreement(tmp_path / "pred", {"one": (1.0, 1)})
+    assert errors_on(yace, []) is None

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlip_train.pacemaker.projections import Projector, in_chunks
+from mlip_train.pacemaker.projections import Projector
+from mlip_train.parallel import in_chunks
 from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.bbasis import config_of, predictions, write_random

@@ -12,12 +12,14 @@ import pytest
 from ase import Atoms
 from pyace.activelearning import compute_active_set, compute_B_projections
 
-from mlip_train.pacemaker import projections, spanning
+from mlip_train import parallel
+from mlip_train.pacemaker import spanning
 from mlip_train.pacemaker.active_set import ActiveSet
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.library import PyACECalculator
-from mlip_train.pacemaker.projections import CHUNK, Projector
+from mlip_train.pacemaker.projections import Projector
 from mlip_train.pacemaker.spanning import projection_fingerprint, rank, span
+from mlip_train.parallel import CHUNK
 from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.bbasis import config_of, tune, write_random
@@ -169,7 +171,7 @@ def test_projections_that_waited_in_a_file_are_what_is_projected_again(alloy: Pa
 def test_a_long_stream_is_not_held_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth_sharing: float
 ) -> None:
-    monkeypatch.setattr(projections, "_WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(parallel, "_WORTH_SHARING", worth_sharing)
     bbasis = write_random(tmp_path / "al.yaml", config_of(["Al"]))
     (structure,) = checked(aluminium(1))
     alive, most = 0, 0
