@@ -10,6 +10,7 @@ from typing import Any, cast
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from mlip_train.errors import EngineError
 from mlip_train.pacemaker.library import PyACECalculator
 from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.priors import PairPotential
@@ -60,17 +61,32 @@ def deployed_calculator(potential: Path, baseline: PairPotential | None, active_
         What was subtracted from the labels.
     active_set : Path, optional
         The .asi by which atoms are graded.
+
+    Raises
+    ------
+    EngineError
+        When the file is missing or damaged.
     """
     if baseline is None:
-        return _graded(potential, active_set) if active_set else PyACECalculator(str(potential))
+        return _graded(potential, active_set) if active_set else _opened(potential)
     grading = _graded_everywhere(potential, active_set) if active_set else None
-    return SumCalculator(PyACECalculator(str(potential)), baseline, grading)
+    return SumCalculator(_opened(potential), baseline, grading)
 
 
 def _graded(potential: Path, active_set: Path) -> PyACECalculator:
-    ace = PyACECalculator(str(potential))
+    ace = _opened(potential)
     ace.set_active_set(str(active_set))
     return ace
+
+
+def _opened(potential: Path) -> PyACECalculator:
+    try:
+        return PyACECalculator(str(potential))
+    except (RuntimeError, ValueError, OSError) as error:  # what the C++ reader raises
+        raise EngineError(
+            f"{potential} is not a readable potential: {error}. Of a generation in training, run the same command "
+            "again, which exports it anew; restore a published one from a backup"
+        ) from error
 
 
 def _graded_everywhere(potential: Path, active_set: Path) -> PyACECalculator:

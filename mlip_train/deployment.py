@@ -11,7 +11,6 @@ from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.deployed import deployed_calculator
 from mlip_train.distances import Approach, closest_approaches
-from mlip_train.errors import RejectedPotentialError
 from mlip_train.files import copy_atomically
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.bbasis import export_yace
@@ -19,9 +18,9 @@ from mlip_train.pacemaker.inner_cutoff import Closing, close
 from mlip_train.pair_curves import PairCurve, decisive, pair_curves
 from mlip_train.planning import FitPlan
 from mlip_train.priors import SwitchRadii
-from mlip_train.reference import RARELY, ZBL, NoReference, SettledReference, contact_distance
+from mlip_train.reference import RARELY, ZBL, NoReference, Reference, SettledReference, contact_distance
 
-__all__ = ["Deployment", "check_curves", "deploy_fit"]
+__all__ = ["Deployment", "close_and_export", "deploy_fit"]
 
 Switches = Mapping[str, SwitchRadii]
 Cost = tuple[bool, float, float]  # hole, jumps of the force (eV/Å)
@@ -49,7 +48,7 @@ def deploy_fit(plan: FitPlan) -> Deployment:
     """Close a fitted potential at short distance, export it, and compute what approaching atoms feel.
 
     Where the data end the reference potential takes over; how far below, is decided by the smoothest curves.
-    What the curves tell is judged by `check_curves`.
+    What the curves tell is judged by `physics.dimer.check_dimer`.
     """
     run, config = plan.run, plan.config
     given = _given_radii(config)
@@ -58,7 +57,6 @@ def deploy_fit(plan: FitPlan) -> Deployment:
     notes = []
     if isinstance(config.reference, NoReference):
         settled = SettledReference()
-        copy_atomically(run.fitted_potential, run.deployed_potential)
     else:
         fixed = {pair: _lowered(radii, approaches[pair]) for pair, radii in given.items()}
         notes += [_told_of_lowered(given[pair], fixed[pair], approaches[pair]) for pair in fixed]
@@ -66,8 +64,7 @@ def deploy_fit(plan: FitPlan) -> Deployment:
         settled = SettledReference(
             kind=config.reference.kind, mode=config.reference.mode, baseline=plan.baseline, switches=switches
         )
-        close(run.fitted_potential, run.deployed_potential, _closing(config), switches)
-    export_yace(run.deployed_potential, run.exported_potential)
+    close_and_export(run.fitted_potential, run.deployed_potential, run.exported_potential, settled)
     calculator = deployed_calculator(run.exported_potential, plan.baseline)
     curves = pair_curves(calculator, approaches.values(), config.basis.cutoff)
     if settled.kind == "none":
@@ -77,23 +74,13 @@ def deploy_fit(plan: FitPlan) -> Deployment:
     return Deployment(reference=settled, curves=tuple(curves), notes=tuple(filter(None, notes)))
 
 
-def check_curves(plan: FitPlan, deployment: Deployment) -> None:
-    """Refuse a potential in which atoms can fall into each other although there is a reference potential.
-
-    Raises
-    ------
-    RejectedPotentialError
-        Naming the pairs and the distances.
-    """
-    reference = deployment.reference
-    if deployment.holes and reference.kind != "none":
-        numbers = "sigma and epsilon" if reference.kind == "lj" else "radii"
-        other = "mode: delta" if reference.mode == "core" else "reference: none"
-        raise RejectedPotentialError(
-            f"generation {plan.generation} was trained, but not published: {'; '.join(deployment.holes)}. See "
-            f"{plan.run.dimer_curves}. Add structures in which these atoms are closer, set other {numbers} in "
-            f"reference.pairs, or take {other}, and run the same command again"
-        )
+def close_and_export(fitted: Path, deployed: Path, exported: Path, reference: SettledReference) -> None:
+    """Write what is deployed of a fitted B-basis: the same closed at short distance, and that for MD codes."""
+    if reference.kind == "none":
+        copy_atomically(fitted, deployed)
+    else:
+        close(fitted, deployed, _closing(reference), reference.switches)
+    export_yace(deployed, exported)
 
 
 def _given_radii(config: CampaignConfig) -> Switches:
@@ -142,7 +129,7 @@ def _smoothest(
         if not open_pairs:
             break
         switches = {pair: SwitchRadii(inner=(1 - width) * outer[pair], outer=outer[pair]) for pair in outer}
-        close(plan.run.fitted_potential, closed, _closing(plan.config), {**settled, **switches})
+        close(plan.run.fitted_potential, closed, _closing(plan.config.reference), {**settled, **switches})
         calculator = deployed_calculator(closed, plan.baseline)
         for pair in open_pairs:
             cost = _cost(pair_curves(calculator, [approaches[pair]], approaches[pair].edge))
@@ -166,8 +153,8 @@ def _told_of_unevenness(curves: Sequence[PairCurve]) -> list[str]:
     return told
 
 
-def _closing(config: CampaignConfig) -> Closing:
-    is_core = isinstance(config.reference, ZBL) and config.reference.mode == "core"
+def _closing(reference: Reference | SettledReference) -> Closing:
+    is_core = not isinstance(reference, NoReference) and reference.mode == "core"
     return "zbl" if is_core else "distance"
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, StrMethodFormatter
 
+from mlip_train.check import Panel
 from mlip_train.files import atomic_path
-from mlip_train.pair_curves import ALONE, PairCurve
 from mlip_train.potential import TrainingHistory
-from mlip_train.priors import SwitchRadii
 
-__all__ = ["draw_dimer_curves", "draw_loss_curve"]
+__all__ = ["draw_loss_curve", "draw_panel", "draw_panels", "plain"]
 
+_COLUMNS: Final = 3
+_STYLES: Final = {"line": "-", "dashed": "--", "points": "o"}
+_LONGEST: Final = 28  # characters of a name in a legend
+_LONGEST_TITLE: Final = 56
 _HIGHEST: Final = 1000.0  # eV; no MD gets there
-_TICKS: Final = (-1000, -100, -10, -3, 0, 3, 10, 100, 1000)  # eV
+_TICKS: Final = (-1000, -300, -100, -30, -10, -3, 0, 3, 10, 30, 100, 300, 1000)  # eV
 
 
 def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
@@ -40,50 +42,66 @@ def draw_loss_curve(history: TrainingHistory, title: str, path: Path) -> None:
         axes.grid(visible=True, which="both", alpha=0.2)
         if marker:
             axes.set_xticks(history.iteration)
-    figure.suptitle(title)
+    figure.suptitle(plain(title, _LONGEST_TITLE))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 
-def draw_dimer_curves(
-    curves: Sequence[PairCurve], switches: Mapping[str, SwitchRadii], title: str, path: Path
-) -> None:
-    """Draw the energy of two atoms over their distance, as a PNG with a panel for each pair of elements.
-
-    Curves of atoms among others, whose energy has another zero, are moved so that they end on that of the two
-    atoms alone.
-    """
-    by_pair = {curve.pair: curve for curve in curves if curve.where == ALONE}
-    columns = min(len(by_pair), 3)
-    rows = -(-len(by_pair) // columns)
-    figure = Figure(figsize=(max(5.0, 3.8 * columns), 3.4 * rows), layout="constrained")
+def draw_panels(panels: Sequence[Panel], title: str, path: Path) -> None:
+    """Draw panels as a PNG, up to three in a row."""
+    figure = _figure_of(panels)
     FigureCanvasAgg(figure)
-    panels = iter(figure.subplots(rows, columns, squeeze=False).flat)
-    for (pair, alone), axes in zip(by_pair.items(), panels, strict=False):
-        _draw_pair(axes, alone, [curve for curve in curves if curve.pair == pair and curve is not alone])
-        if pair in switches:
-            axes.axvspan(switches[pair].inner, switches[pair].outer, color="tab:orange", alpha=0.2, label="switch")
-        axes.legend(frameon=False)
-    for axes in panels:
-        axes.set_visible(False)
-    figure.suptitle(title)
+    figure.suptitle(plain(title, _LONGEST_TITLE))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
 
-def _draw_pair(axes: Axes, alone: PairCurve, among: Sequence[PairCurve]) -> None:
-    axes.plot(alone.distances, alone.energies, label="two atoms alone")
-    for curve in among:
-        end = np.interp(curve.distances[-1], alone.distances, alone.energies) - curve.energies[-1]
-        axes.plot(curve.distances, np.array(curve.energies) + end, "--", label="among others")
-    axes.axvline(alone.edge, color="0.5", linestyle=":", linewidth=1.0, label="end of the data")
-    # linear near zero, so that both the bond and the repulsion can be read
+def _figure_of(panels: Sequence[Panel]) -> Figure:
+    columns = max(1, min(len(panels), _COLUMNS))
+    rows = max(1, -(-len(panels) // columns))
+    figure = Figure(figsize=(max(5.0, 3.8 * columns), 3.4 * rows), layout="constrained")
+    places = iter(figure.subplots(rows, columns, squeeze=False).flat)
+    for panel, axes in zip(panels, places, strict=False):
+        draw_panel(axes, panel)
+    for axes in places:
+        axes.set_visible(False)
+    return figure
+
+
+def draw_panel(axes: Axes, panel: Panel) -> None:
+    """Draw one panel."""
+    for curve in panel.curves:
+        axes.plot(curve.x, curve.y, _STYLES[curve.style], markersize=4, label=plain(curve.label))
+    for span in panel.spans:
+        if span.begin == span.end:
+            axes.axvline(span.begin, color="0.4", linestyle=":", linewidth=1.2, label=plain(span.label))
+        else:
+            axes.axvspan(span.begin, span.end, color="tab:orange", alpha=0.2, lw=0, label=plain(span.label))
+    if panel.scale == "energy":
+        _scale_energy(axes, [y for curve in panel.curves for y in curve.y])
+    if all(float(x).is_integer() for curve in panel.curves for x in curve.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # what is counted has no halves
+    title, x_label, y_label = (plain(told, _LONGEST_TITLE) for told in (panel.title, panel.x_label, panel.y_label))
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    axes.grid(visible=True, alpha=0.2)
+    if len(panel.curves) + len(panel.spans) > 1:
+        axes.legend(frameon=False)
+
+
+def plain(name: str, longest: int = _LONGEST) -> str:
+    """A name of other people's making, as text that matplotlib takes as it is."""
+    told = "".join(letter if letter.isprintable() else " " for letter in name)
+    if len(told) > longest:
+        told = f"{told[: longest - 1]}…"
+    return told.replace("$", r"\$")
+
+
+def _scale_energy(axes: Axes, energies: Sequence[float]) -> None:
+    """Linear near zero and logarithmic far from it, so that both the bond and the repulsion can be read."""
     axes.set_yscale("asinh", linear_width=3)
-    axes.set_ylim(max(-_HIGHEST, min(-3.0, *alone.energies)), min(_HIGHEST, max(3.0, *alone.energies)))
+    axes.set_ylim(max(-_HIGHEST, min([-3.0, *energies])), min(_HIGHEST, max([3.0, *energies])))
     axes.yaxis.set_major_locator(FixedLocator(_TICKS))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set(title=alone.pair, xlabel="distance (Å)", ylabel="energy (eV)")
-    axes.grid(visible=True, alpha=0.2)
 
 
 def _scale(values: Sequence[float]) -> str:

@@ -55,6 +55,12 @@ class PairCurve(FrozenModel):
         return float(energy[-1] - energy[lowest]), float(r[lowest])
 
     @property
+    def barrier(self) -> float:
+        """How much higher (eV) than at the edge the energy is between it and the bottom of the well, at most."""
+        _, energy = self._below_edge
+        return float(energy[int(np.argmin(energy)) :].max() - energy[-1])
+
+    @property
     def rise(self) -> Growth:
         """The largest rise of the energy (eV) while the atoms move apart below the edge."""
         return _largest_growth(*self._below_edge)

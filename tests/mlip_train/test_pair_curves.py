@@ -85,6 +85,13 @@ def test_a_hole_is_found_with_its_depth_and_place() -> None:
     )
 
 
+def test_a_barrier_is_what_stands_between_the_data_and_the_bottom_of_a_well() -> None:
+    assert curve(lambda r: 20 / r - bump(r, 1.0, 20.0)).barrier == pytest.approx(20 / 1.2 - 20 / 2, abs=1.0)
+    assert curve(lambda r: -50 / r).barrier == 0.0
+    assert curve(lambda r: -50 / r + bump(r, 1.8, 9.0)).barrier == pytest.approx(-50 / 1.8 + 9 + 50 / 2, abs=0.5)
+    assert curve(lambda r: 1 / r).barrier == 0.0
+
+
 def test_a_dent_in_a_wall_is_no_hole_but_told() -> None:
     found = curve(lambda r: 20 / r - bump(r, 1.0, 8.0))
     assert found.hole() is None
