@@ -10,18 +10,19 @@ from prefect.states import Failed, State
 
 from mlip_train.errors import MlipTrainError, RejectedPotentialError
 
-__all__ = ["OUR_FLOWS", "failed", "tell_plainly"]
+__all__ = ["OUR_FLOWS", "REJECTED", "failed", "tell_plainly"]
 
+REJECTED: Final = "Rejected"  # the state of a run whose potential was not accepted
 OUR_FLOWS: Final = ("train-generation", "train-potential", "watch-inbox")
 
 
 def failed(error: MlipTrainError) -> State[Any]:
-    """State `Failed`, or `Rejected` for a potential that was trained and is not fit to be published.
+    """State `Failed`, or `Rejected` for a potential that was trained and not accepted.
 
     The state's message is the reason alone; callers in Python get the error itself.
     """
     get_run_logger().error("%s", error, extra={"is_end": True})
-    name = "Rejected" if isinstance(error, RejectedPotentialError) else "Failed"
+    name = REJECTED if isinstance(error, RejectedPotentialError) else "Failed"
     return Failed(name=name, message=str(error), data=error)
 
 

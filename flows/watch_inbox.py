@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 from pydantic import Field
 
-from flows.ending import failed, tell_plainly
+from flows.ending import REJECTED, failed, tell_plainly
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train.accumulation import Accumulation, preview
 from mlip_train.campaign import Campaign
@@ -61,8 +61,9 @@ def _watch(here: Campaign, min_new_structures: int, settle_seconds: float) -> St
             if not claim(here.root, arrivals.complete, settle_seconds):
                 return _skipped(here, f"nothing could be claimed: {arrivals}", arrivals.brings)
             state = train_generation(here.root, [Inbox(here).pattern], return_state=True)
+            if state.is_completed() or state.name == REJECTED:  # it is learned from, whatever came of it
+                finish(here.root)
             result: GenerationResult = state.result()
-            finish(here.root)
     except CampaignBusyError as error:
         return _skipped(here, str(error), preview(here, []).brings)
     return Completed(name=state.name, message=state.message, data=result)

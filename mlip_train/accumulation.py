@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlip_train.acceptance import awaiting_training
 from mlip_train.campaign import Campaign
 from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
@@ -55,7 +56,7 @@ class Preview(FrozenModel):
 def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulation:
     """Check a batch, store what is new in one step, and say which generation is to be trained.
 
-    A batch without anything new leads to the generation whose training did not end, if there is one.
+    A batch without anything new leads to the generation that awaits its training, if there is one.
     Call it while holding the campaign.
 
     Raises
@@ -77,7 +78,7 @@ def accumulate(campaign: Campaign, sources: Iterable[str | Path]) -> Accumulatio
     if not sorted_out.new:
         if not sorted_out.n_duplicates:
             raise NoUsableStructuresError(_nothing_usable(refusals, len(batch.isolated_atoms)))
-        return _summary(store, campaign.pending_generation(), 0, sorted_out.n_duplicates, refusals)
+        return _summary(store, awaiting_training(campaign), 0, sorted_out.n_duplicates, refusals)
 
     energies = pin_reference_energies(
         config, store.manifest.reference_energies, sorted_out.new, batch.isolated_atoms

@@ -4,9 +4,10 @@
 
     CAMPAIGN/
       campaign.yaml                  what a person edits
+      index.html                     all generations at a glance
       inbox/                         DFT results dropped here are picked up by the watching flow
       dataset/                       shards, manifest, accumulated.pckl.gzip
-      generations/gen_01/            one run: input.yaml, train.pckl.gzip, log.txt, metrics.txt, ...
+      generations/gen_01/            one run: input.yaml, train.pckl.gzip, log.txt, report.html, ...
       potentials/                    published bundles and current.json
       quarantine/gen_01.jsonl        refused structures and why
 """
@@ -18,7 +19,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,18 +31,31 @@ from mlip_train.config import CampaignConfig
 from mlip_train.dataset import DatasetStore
 from mlip_train.errors import CampaignBusyError, CampaignNotFoundError, CorruptFileError
 from mlip_train.files import write_atomically
+from mlip_train.gate import read_standing
 from mlip_train.generation_directory import GenerationDirectory, generation_name
 from mlip_train.strict_yaml import load_yaml
 from mlip_train.structures import FrameRules, Refusal
 
-__all__ = ["BUNDLE_SUFFIXES", "Campaign"]
+__all__ = ["BUNDLE_SUFFIXES", "Campaign", "bundle_files", "member_file"]
 
 BUNDLE_SUFFIXES: Final = (".yaml", ".yace", ".asi", ".lmp")  # of the files that a bundle holds beside its .json
+_MEMBER: Final = "{}_committee_{}.yace"  # of a bundle with a committee: the bundle's stem, the member's number
 _RECORD: Final = re.compile(r"potential_gen_\d{2,}\.json")
 _RUN: Final = re.compile(r"gen_\d{2,}")
 _DIRECTORIES: Final = ("inbox", "dataset", "generations", "potentials", "quarantine")
 _INBOX, _DATASET, _GENERATIONS, _POTENTIALS, _QUARANTINE = _DIRECTORIES
 _LOCK_PATIENCE: Final = 2.0  # seconds
+
+
+def member_file(record: Path, number: int) -> Path:
+    """The exported potential of a member of a committee, beside its bundle's .json."""
+    return record.with_name(_MEMBER.format(record.stem, f"{number:02d}"))
+
+
+def bundle_files(record: Path) -> list[Path]:
+    """What there is of a bundle beside its .json."""
+    own = (record.with_suffix(suffix) for suffix in BUNDLE_SUFFIXES)
+    return [*filter(Path.exists, own), *record.parent.glob(_MEMBER.format(record.stem, "*"))]
 
 
 class Campaign:
@@ -152,12 +165,22 @@ class Campaign:
 
     @property
     def current_pointer(self) -> Path:
-        """Names the newest accepted generation."""
+        """Names the current generation: the newest that was accepted."""
         return self.potentials / "current.json"
 
     def bundle_record(self, generation: int) -> Path:
         """The .json of a published bundle; the bundle exists when this does."""
         return self.potentials / f"potential_{generation_name(generation)}.json"
+
+    @property
+    def report(self) -> Path:
+        """What a person reads about all generations."""
+        return self.root / "index.html"
+
+    @property
+    def dataset_map(self) -> Path:
+        """The dataset as an interactive map, for chemiscope.org."""
+        return self.root / "dataset.chemiscope.json.gz"
 
     def generation(self, number: int) -> GenerationDirectory:
         """The run directory of a generation."""
@@ -204,18 +227,59 @@ class Campaign:
         Raises
         ------
         CorruptFileError
-            When there is a bundle of this generation already.
+            When there is an accepted bundle of this generation already; a rejected one may be replaced.
         """
-        if self.bundle_record(generation).exists():
-            raise CorruptFileError(f"{self.bundle_record(generation)} is there already; it is not overwritten")
+        record = self.bundle_record(generation)
+        if record.exists() and read_standing(record).accepted:
+            raise CorruptFileError(f"{record} is there already; it is not overwritten")
+        with self.moving_current(generation):
+            yield
+
+    @contextlib.contextmanager
+    def moving_current(self, generation: int) -> Iterator[None]:
+        """Let the pointer follow what happens to a bundle: it is published, accepted or rejected."""
         write_atomically(self._publishing_note, f"{generation}\n")
         yield
-        self._point_at(generation)
+        self._move_current(generation)
         self._publishing_note.unlink()
 
     @property
     def _publishing_note(self) -> Path:
         return self.potentials / ".publishing"
+
+    def current_generation(self) -> int | None:
+        """The generation whose potential is current, or None before the first.
+
+        Raises
+        ------
+        CorruptFileError
+            When the pointer cannot be read.
+        """
+        if not self.current_pointer.exists():
+            return None
+        try:
+            return int(json.loads(self.current_pointer.read_bytes())["generation"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptFileError(
+                f"{self.current_pointer} is not readable; remove it, and the next run writes it anew"
+            ) from error
+
+    def _move_current(self, generation: int) -> None:
+        """Point at a generation that is accepted and newer, and away from one that is no longer accepted."""
+        current = self.current_generation()
+        if read_standing(self.bundle_record(generation)).accepted:
+            if current is None or generation > current:
+                self._point_at(generation)
+        elif current == generation:
+            self._point_at_newest()
+
+    def _point_at_newest(self) -> None:
+        """Make the newest accepted generation the current one; without any there is no pointer."""
+        for generation in reversed(self.published_generations()):
+            if read_standing(self.bundle_record(generation)).accepted:
+                self._point_at(generation)  # in one step: at no time does the campaign seem to have none
+                return
+        self.current_pointer.unlink(missing_ok=True)
 
     def _point_at(self, generation: int) -> None:
         content = {"generation": generation, "potential": self.bundle_record(generation).name}
@@ -289,26 +353,26 @@ class Campaign:
 
     def _recover(self) -> None:
         """Remove or finish what a crash left half done."""
-        folders = ("", _DATASET, _POTENTIALS, _QUARANTINE, f"{_GENERATIONS}/gen_*")
-        for folder in folders:
+        runs = f"{_GENERATIONS}/gen_*"
+        within_runs = (runs, f"{runs}/committee/member_*", f"{runs}/rejected_*")
+        for folder in ("", _DATASET, _POTENTIALS, _QUARANTINE, *within_runs):
             for leftover in self.root.glob(f"{folder}/.*.tmp".lstrip("/")):
                 leftover.unlink()
         if self._publishing_note.exists():
             self._end_publishing(int(self._publishing_note.read_text()))
-        elif not self.current_pointer.exists() and self.published_generations():
-            self._point_at(self.published_generations()[-1])
+        if not self.current_pointer.exists():
+            self._point_at_newest()
         for number in self.published_generations():
-            if (scratch := self.generation(number).scratch).exists():
-                shutil.rmtree(scratch)
+            self.generation(number).remove_scratch()
 
     def _end_publishing(self, generation: int) -> None:
         """Bring to its end what a crash interrupted: the bundle exists when its record does."""
         record = self.bundle_record(generation)
         if record.exists():
-            self._point_at(generation)
+            self._move_current(generation)
         else:
-            for suffix in BUNDLE_SUFFIXES:
-                record.with_suffix(suffix).unlink(missing_ok=True)
+            for file in bundle_files(record):
+                file.unlink()
         self._publishing_note.unlink()
 
 

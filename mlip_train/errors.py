@@ -9,7 +9,7 @@
     │   ├── CampaignBusyError         another run holds the campaign
     │   ├── NoUsableStructuresError   not one structure of the batch passed the gate
     │   └── CorruptFileError          a stored file is not what its checksum says
-    ├── RejectedPotentialError        exit 4: trained, but not fit to be published
+    ├── RejectedPotentialError        exit 4: trained and kept, but not fit to become the current one
     └── EngineError                   exit 3: the dataset is kept, the generation can be run again
         ├── EngineNotFoundError       the pacemaker command, or the deployment that runs it, is not there
         ├── NoGpuError                a GPU was asked for, and there is none
@@ -75,7 +75,7 @@ class CorruptFileError(InputError):
 
 
 class RejectedPotentialError(MlipTrainError):
-    """A potential was trained, but it is not fit to be published. The dataset is kept."""
+    """A potential was trained and is kept, but it is not fit to become the current one."""
 
     exit_code = 4
 

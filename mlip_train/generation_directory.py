@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,9 +131,52 @@ class GenerationDirectory:
         return self.root / "loss_curve.png"
 
     @property
-    def dimer_curves(self) -> Path:
-        """Picture of what the deployed potential makes of two atoms."""
-        return self.root / "dimer_curves.png"
+    def residuals_on_train(self) -> Path:
+        """What the potential predicts for the structures that it learned from, beside DFT."""
+        return self.root / "residuals_train.parquet"
+
+    @property
+    def residuals_on_test(self) -> Path:
+        """The same for the fixed test set."""
+        return self.root / "residuals_test.parquet"
+
+    @property
+    def residuals_of_parent(self) -> Path:
+        """What the parent predicts for the same test set."""
+        return self.root / "residuals_parent_test.parquet"
+
+    @property
+    def residuals_on_new(self) -> Path:
+        """What the parent predicts for the structures that this generation brought."""
+        return self.root / "residuals_parent_new.parquet"
+
+    def check_picture(self, name: str) -> Path:
+        """Picture of what a check found."""
+        return self.root / f"check_{name}.png"
+
+    def member(self, number: int) -> GenerationDirectory:
+        """The run of a member of the generation's committee, with files of the same names."""
+        return GenerationDirectory(self.root / "committee" / f"member_{number:02d}")
+
+    @property
+    def members(self) -> list[GenerationDirectory]:
+        """The runs of all members that were ever begun."""
+        return [GenerationDirectory(root) for root in sorted(self.root.glob("committee/member_*"))]
+
+    def remove_scratch(self) -> None:
+        """Remove where the engine ran, for the generation and its members."""
+        for run in (self, *self.members):
+            if run.scratch.exists():
+                shutil.rmtree(run.scratch)
+
+    @property
+    def report(self) -> Path:
+        """What a person reads about the generation."""
+        return self.root / "report.html"
+
+    def rejected_bundle(self, attempt: int) -> Path:
+        """Where a rejected bundle is kept when the generation is trained again."""
+        return self.root / f"rejected_{attempt}"
 
     @property
     def plan(self) -> Path:

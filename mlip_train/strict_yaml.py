@@ -12,9 +12,15 @@ __all__ = ["load_yaml"]
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys, of which PyYAML would keep the last without a word."""
+    """YAML whose keys are text, and never stand twice: PyYAML would keep the last without a word.
+
+    It reads the words on, off, yes and no as truth values, which as keys (on, or nobelium) they never are.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:bool":
+                key.tag = "tag:yaml.org,2002:str"
         keys = [
             self.construct_object(key, deep=True) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"
         ]

@@ -95,6 +95,9 @@ def campaign_text() -> Callable[..., str]:
             },
             "loss_weights": {"energy": 0.9, "force": 0.1},
             "fit": {"max_epochs": 8},
+            # what the stand-in trains is of no use in MD, and worse or better than its parent by chance
+            "physics": {"volume": False, "symmetry": False, "nve": None},
+            "gate": {"on": [], "require": ["consistency", "dimer"]},
             "engine": {"command": command, "environment": environment or {}, "placement": placement, "gpu": gpu},
             **keys,
         }

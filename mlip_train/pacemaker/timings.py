@@ -11,9 +11,11 @@ from typing import Final, NamedTuple
 from mlip_train.model import FrozenModel
 from mlip_train.pacemaker.log import last_attempt
 
-__all__ = ["Timings", "read_timings"]
+__all__ = ["Timings", "read_clock", "read_timings"]
 
 _STAMP: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - ")
+# an iteration's end on the training set: a stamped line, or every few a table under a stamped empty one
+_ITERATION: Final = re.compile(r" - INFO - (Initial state:|Iteration +)#\d+ |^-+FIT STATS-+$")
 _ATOMS: Final = re.compile(r"Total number of atoms: (\d+)")  # of the training set first
 _EVALUATION: Final = re.compile(r"\((\d+) evals\).*Time/eval: +([\d.]+) mcs/at")
 
@@ -65,10 +67,28 @@ def read_timings(log: Path, seconds: float) -> Timings | None:
     return Timings(start_up=seconds - fitting, evaluator=evaluator, optimiser=fitting - evaluator)
 
 
+def read_clock(log: Path, n_iterations: int) -> tuple[float, ...]:
+    """Seconds from the start of the last attempt to the end of each of its iterations.
+
+    Empty where the log does not tell them of that many iterations.
+    """
+    began, now, ended = None, None, []
+    for line in last_attempt(log):
+        now = _stamp_of(line) or now
+        began = began or now
+        if _ITERATION.search(line) and began and now:
+            ended.append((now - began).total_seconds())
+    return tuple(ended) if len(ended) == n_iterations else ()
+
+
+def _stamp_of(line: str) -> datetime | None:
+    stamp = _STAMP.match(line)
+    return None if stamp is None else datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f")
+
+
 def _evaluations_in(line: str) -> _Evaluations | None:
     """What a line on an iteration says; those on the test set are not timed."""
-    stamp, found = _STAMP.match(line), _EVALUATION.search(line)
-    if stamp is None or found is None or not float(found[2]):
+    ended, found = _stamp_of(line), _EVALUATION.search(line)
+    if ended is None or found is None or not float(found[2]):
         return None
-    ended = datetime.strptime(stamp[1], "%Y-%m-%d %H:%M:%S,%f")
     return _Evaluations(ended, int(found[1]), float(found[2]))

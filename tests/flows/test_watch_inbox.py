@@ -142,10 +142,10 @@ def test_a_rejected_generation_is_a_rejected_run(
     monkeypatch.setattr(PairCurve, "hole", lambda curve: "Si and Si fall into each other")
     state = watch(campaign)
     assert state.name == "Rejected"
-    assert "was trained, but not published: Si and Si fall" in str(state.message)
+    assert "rejected: dimer: Si and Si fall" in str(state.message)
     with pytest.raises(RejectedPotentialError):
         state.result()
-    assert files_in(campaign.inbox) == [".claimed/gen_01/a.extxyz"]
+    assert files_in(campaign.inbox) == ["done/gen_01/a.extxyz"]  # the dataset keeps it
 
 
 def test_the_form_describes_every_parameter_and_refuses_senseless_values() -> None:

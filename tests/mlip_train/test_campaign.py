@@ -180,6 +180,14 @@ def test_an_impossible_date_is_refused_and_the_file_named() -> None:
         load_yaml("a: 2024-13-45", "some.yaml")
 
 
+def test_keys_that_yaml_takes_for_truth_values_are_words() -> None:
+    assert load_yaml("gate: {on: [force_rmse]}\nenergies: {No: -1.0, true: 2}\nyes: no", "some.yaml") == {
+        "gate": {"on": ["force_rmse"]},
+        "energies": {"No": -1.0, "true": 2},
+        "yes": False,
+    }
+
+
 def test_one_key_in_two_mappings_is_fine() -> None:
     assert load_yaml("a: {k: 1}\nb: {k: 2}\n", "some.yaml") == {"a": {"k": 1}, "b": {"k": 2}}
 
