@@ -15,7 +15,9 @@ from prefect.utilities.urls import url_for
 from pydantic import WithJsonSchema
 
 from flows.ending import failed, tell_plainly
+from flows.train_committee import train_committee
 from flows.train_potential import train_where_placed
+from mlip_train.acceptance import check_accepted
 from mlip_train.accumulation import Accumulation
 from mlip_train.campaign import Campaign
 from mlip_train.errors import MlipTrainError
@@ -24,11 +26,13 @@ from mlip_train.new_campaign import NewCampaign, provide_campaign
 from mlip_train.potential import Potential
 from tasks.accumulate import accumulate
 from tasks.artifacts import never_in_the_way
+from tasks.check import check
 from tasks.deploy import deploy
 from tasks.evaluate import evaluate
 from tasks.grade import grade
 from tasks.publish import publish
 from tasks.render import render
+from tasks.report import report
 from tasks.select import select
 from tasks.start import start
 
@@ -63,7 +67,7 @@ def train_generation(
     """Turn a batch of DFT results into the next potential.
 
     The run ends in state Completed with the new potential, Skipped when everything was known already, Rejected
-    when the potential is not fit to be published, or Failed.
+    when the potential is not fit to become the current one, or Failed.
 
     Args:
         campaign: Directory of the campaign; one that is not there yet is made, if `new_campaign` is given.
@@ -98,9 +102,13 @@ def _run(here: Campaign, data: list[str]) -> State[GenerationResult]:
     render(plan)
     fit = train_where_placed(plan)
     deployment = deploy(plan)
-    evaluation = evaluate(plan)
     grade(plan)
-    potential = publish(plan, fit, deployment, evaluation)
+    evaluation = evaluate(plan)
+    checks = check(plan, deployment, evaluation)
+    committee = train_committee(plan, deployment)
+    potential = publish(plan, fit, deployment, evaluation, checks, committee)
+    report(here.root, potential)
+    check_accepted(here, potential)
     return _published(potential, batch)
 
 
@@ -119,6 +127,9 @@ def _skipped(campaign: Campaign, batch: Accumulation) -> State[GenerationResult]
     current = Potential.current(campaign)
     where = f"the current potential is {current.yace}" if current else "no potential was published yet"
     _name_run(f"{campaign.name} skipped")
+    newest = campaign.published_generations()[-1:]
+    if newest and not (last := Potential.of(campaign, newest[0])).record.accepted:
+        where += f"; generation {last.generation} is {last.record.state}, and nothing has changed since"
     result = GenerationResult(status="skipped", potential=current, batch=batch)
     return Completed(name="Skipped", message=f"nothing new to learn from: {batch}; {where}", data=result)
 

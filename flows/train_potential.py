@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -21,28 +24,30 @@ from mlip_train.errors import EngineNotFoundError, MlipTrainError, TrainingInter
 from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
 from tasks.train import train
 
-__all__ = ["train_potential", "train_where_placed"]
+__all__ = ["begin_training", "train_potential", "train_where_placed"]
 
 _LOOK_EVERY = 2.0  # seconds between two looks at a training elsewhere
 
 
 def _run_name() -> str:
     asked = flow_run.parameters
-    return f"{Path(asked['campaign']).name} training {asked['generation']}"
+    member = f" member {asked['member']}" if asked["member"] else ""
+    return f"{Path(asked['campaign']).name} training {asked['generation']}{member}"
 
 
 @flow(name="train-potential", flow_run_name=_run_name, persist_result=True)
-def train_potential(campaign: Path, generation: int, identity: str) -> FitRecord:
+def train_potential(campaign: Path, generation: int, identity: str, member: int = 0) -> FitRecord:
     """Run a fit that train-generation has planned; that flow starts this one.
 
     Args:
         campaign: Directory of the campaign, on a file system that both machines share, under the same path.
         generation: Number of the generation.
-        identity: Which fit is meant: `identity` in the generation's plan.json.
+        identity: Which fit is meant: `identity` in its plan.json.
+        member: Number of a member of the generation's committee; 0 for the generation's own fit.
     """
     tell_plainly()
     try:
-        return train(read_plan(Campaign(campaign), generation, identity))
+        return train(read_plan(Campaign(campaign), generation, identity, member))
     except MlipTrainError as error:
         return failed(error)
 
@@ -55,23 +60,48 @@ def train_where_placed(plan: FitPlan) -> FitRecord:
     MlipTrainError
         Whatever the training raised, there or here.
     """
+    return begin_training(plan)()
+
+
+def begin_training(plan: FitPlan) -> Callable[[], FitRecord]:
+    """Ask for a planned fit where `engine.placement` says; what is returned waits for it, or runs it here.
+
+    So fits that are asked for one after the other run at once elsewhere, as far as there are slots. In this
+    process one runs at a time.
+    """
     parameters = {"campaign": plan.campaign, "generation": plan.generation, "identity": plan.identity}
+    if plan.member:
+        parameters["member"] = plan.member
     placement = plan.config.engine.placement
     if placement == "here":
-        return train_potential(**parameters)
+        return partial(train_potential, **parameters)
     if _occupies_a_slot_of(placement.deployment):
         get_run_logger().info("This run is in the work pool of %s: it trains itself", placement.deployment)
-        return train_potential(**parameters)
-    get_run_logger().info("Generation %d is trained by %s", plan.generation, placement.deployment)
+        return partial(train_potential, **parameters)
+    get_run_logger().info("%s is trained by %s", plan.name.capitalize(), placement.deployment)
+    with _told_if_lost(plan, placement.deployment):
+        run = run_deployment(placement.deployment, parameters=parameters, timeout=0)
+    return partial(_wait_for, plan, placement.deployment, run)
+
+
+def _wait_for(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
+    with _told_if_lost(plan, deployment), get_client(sync_client=True) as client:
+        while run.state is not None and not run.state.is_final():
+            time.sleep(_LOOK_EVERY)
+            run = client.read_flow_run(run.id)
+    return _record_of(plan, deployment, run)
+
+
+@contextmanager
+def _told_if_lost(plan: FitPlan, deployment: str) -> Iterator[None]:
     try:
-        run = run_deployment(placement.deployment, parameters=parameters, poll_interval=_LOOK_EVERY)
+        yield
     except (httpx.HTTPError, PrefectException) as error:  # its run was deleted, or it takes other parameters
         raise TrainingInterruptedError(
-            f"generation {plan.generation} was not trained by {placement.deployment} ({type(error).__name__}: "
-            f"{error}); see that engine.placement names a deployment of train-potential, and run the same command "
-            "again: a training that goes on is waited for"
+            f"{plan.name} was not trained by {deployment} ({type(error).__name__}: {error}); see that "
+            "engine.placement names a deployment of train-potential, and run the same command again: a training "
+            "that goes on is waited for"
         ) from error
-    return _record_of(plan, placement.deployment, run)
 
 
 def _occupies_a_slot_of(deployment: str) -> bool:
@@ -104,12 +134,12 @@ def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
         if record is not None:
             return record
         raise TrainingInterruptedError(
-            f"{deployment} has trained generation {plan.generation}, but {plan.run.fit_record} is not here; its "
+            f"{deployment} has trained {plan.name}, but {plan.run.fit_record} is not here; its "
             "workers must see the campaign under the same path on the same file system"
         )
     told = f"{state.name}: {state.message}" if state is not None else "it has no state"
     interrupted = TrainingInterruptedError(
-        f"generation {plan.generation} was not trained by {deployment} ({told}); run the same command again: "
+        f"{plan.name} was not trained by {deployment} ({told}); run the same command again: "
         "it resumes from the newest interim potential"
     )
     try:

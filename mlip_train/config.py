@@ -15,6 +15,8 @@ from pydantic import AfterValidator, Field, ValidationError, field_validator, mo
 
 from mlip_train.engine import Engine
 from mlip_train.errors import ConfigError
+from mlip_train.files import hash_of
+from mlip_train.gate import Gate, Physics
 from mlip_train.model import FrozenModel, Variant, explain
 from mlip_train.pacemaker.native_keys import check_extra
 from mlip_train.presets import PRESETS, fill_in
@@ -25,6 +27,7 @@ __all__ = [
     "Basis",
     "CampaignConfig",
     "Checks",
+    "CommitteeRule",
     "EarlyStopping",
     "Element",
     "EnergyBasedWeighting",
@@ -227,6 +230,22 @@ class ActiveSetRule(FrozenModel):
         return self
 
 
+class CommitteeRule(FrozenModel):
+    """Fits of the same generation on other samples of its structures: where they differ, it is not certain."""
+
+    members: int = Field(
+        0, ge=0, le=20,
+        description="Fits beside that of the generation, 2 or more; a trained one takes as long again. 0: none.",
+    )  # fmt: skip
+
+    @field_validator("members")
+    @classmethod
+    def _one_does_not_differ(cls, members: int) -> int:
+        if members == 1:
+            raise ValueError("a single member has nothing to differ from; set it to 2 or more, or to 0")
+        return members
+
+
 class SplitRule(FrozenModel):
     """Which structures are kept for testing. Decided once per structure, never changed."""
 
@@ -267,6 +286,9 @@ class CampaignConfig(FrozenModel):
     active_set: ActiveSetRule = Field(ActiveSetRule(), description="Which structures a fit learns from.")
     test: SplitRule = Field(SplitRule(), description="The test split.")
     checks: Checks = Field(Checks(), description="The gate that DFT results pass before they are stored.")
+    physics: Physics = Field(Physics(), description="Checks of the potential itself.")
+    gate: Gate = Field(Gate(), description="When a potential becomes the current one.")
+    committee: CommitteeRule = Field(CommitteeRule(), description="Uncertainty of energies and forces.")
     engine: Engine = Field(Engine(), description="Where and how Pacemaker runs.")
     extra: dict[str, Any] = Field(
         {}, description="Native input.yaml keys that have no field here, for example {fit: {fit_cycles: 2}}."
@@ -336,12 +358,24 @@ class CampaignConfig(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _what_is_required_is_checked(self) -> CampaignConfig:
+        for name in self.gate.require:
+            if name != "consistency" and not getattr(self.physics, name):
+                raise ValueError(f"gate.require: {name} is not checked; switch physics.{name} on, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _something_is_fitted(self) -> CampaignConfig:
         if self.fit.max_epochs == 0 and "zeros" in (self.start.first, self.start.next):
             raise ValueError(
                 "fit.max_epochs: 0 trains nothing from zeros; raise it, or set start.first and start.next: linear"
             )
         return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that is decided."""
+        return hash_of(self.model_dump(mode="json"))
 
     @classmethod
     def parse(cls, values: Any, origin: str) -> CampaignConfig:

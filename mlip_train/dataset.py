@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal, cast
@@ -263,10 +263,10 @@ class DatasetStore:
         self,
         path: Path,
         split: Split,
-        only: Set[str] | None = None,
+        times: Mapping[str, int] | None = None,
         as_learned: Callable[[Structure], Structure] = lambda structure: structure,
     ) -> int:
-        """Write the rows of a split, or those of them with given ids, in Pacemaker's format; return how many.
+        """Write the rows of a split, each once or as often as its id says, in Pacemaker's format; return how many.
 
         `as_learned` gives each structure the labels that the fit is to see.
 
@@ -277,7 +277,7 @@ class DatasetStore:
         rows = [
             self._engine_row(as_learned(stored.structure))
             for stored in self.iterate(split)
-            if only is None or stored.structure.structure_id in only
+            for _ in range(1 if times is None else times.get(stored.structure.structure_id, 0))
         ]
         frame = pd.DataFrame(rows, columns=["ase_atoms", "energy", "energy_corrected", "forces", "stress", "name"])
         with (

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import pandas as pd
 
+from mlip_train.calibration import CommitteeRecord
 from mlip_train.campaign import Campaign
+from mlip_train.check import Check
 from mlip_train.deployment import Deployment
 from mlip_train.errors import TrainingFailedError
-from mlip_train.evaluation import Evaluation, SplitErrors, evaluate, trainer_disagreement
-from mlip_train.files import copy_atomically, hash_of, write_atomically
+from mlip_train.evaluation import Evaluation
+from mlip_train.files import copy_atomically, write_atomically
 from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.judging import judge
 from mlip_train.pacemaker.devices import devices_told
 from mlip_train.pacemaker.interim import discard_interim
 from mlip_train.pacemaker.linear_start import write_linear_metrics, write_predictions
 from mlip_train.pacemaker.metrics import place_on, read_metrics
 from mlip_train.pacemaker.outcome import collect_outcome, engine_versions, reason_it_stopped
-from mlip_train.pacemaker.timings import read_timings
+from mlip_train.pacemaker.timings import read_clock, read_timings
 from mlip_train.planning import FitPlan, FitRecord
-from mlip_train.potential import Lineage, Potential, PotentialRecord, TrainingHistory
+from mlip_train.potential import Lineage, PotentialRecord, TrainingHistory
 from mlip_train.selection import chosen_structures
-from mlip_train.structures import Structure
 
 __all__ = [
     "check_continued",
     "continues",
-    "evaluate_fit",
     "finish_fit",
     "finish_linear",
     "history_of",
@@ -134,52 +135,6 @@ def finish_linear(plan: FitPlan) -> FitRecord:
     return record
 
 
-def evaluate_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done: None) -> Evaluation:
-    """Compare the exported file, with its baseline, with DFT and with the trainer.
-
-    The potential that was current before is compared on the same test structures, as far as it knows
-    their elements: the test set grows, so its own published errors are not comparable.
-
-    Raises
-    ------
-    InconsistentPotentialError
-        When the exported file does not predict what the trainer predicted.
-    """
-    campaign, run = Campaign(plan.campaign), plan.run
-    exported: dict[str, tuple[float, int]] = {}
-    baseline = plan.baseline
-
-    def note(structure: Structure, energy: float) -> None:
-        added = baseline.compute(structure.to_atoms()).energy if baseline else 0.0
-        exported[structure.structure_id] = (energy - added, len(structure.numbers))
-        on_progress(len(exported))
-
-    energies = campaign.store.manifest.reference_energies
-    train = evaluate(run.exported_potential, chosen_structures(campaign, run)(), energies, baseline, note)
-    if train is None:
-        raise TrainingFailedError(f"generation {plan.generation} has no training structures to evaluate")
-    disagreement = trainer_disagreement(run.train_predictions, exported)
-    unseen = (stored.structure for stored in campaign.store.iterate("test"))
-    test = evaluate(run.exported_potential, unseen, energies, baseline, note)
-    return Evaluation(
-        train=train, test=test, trainer_disagreement=disagreement, before=_errors_of_current(campaign)
-    )
-
-
-def _errors_of_current(campaign: Campaign) -> SplitErrors | None:
-    """Errors of the potential that is current, on the test structures whose elements it knows."""
-    current = Potential.current(campaign)
-    if current is None:
-        return None
-    energies = current.record.reference_energies
-    known = (
-        stored.structure
-        for stored in campaign.store.iterate("test")
-        if set(stored.structure.symbols) <= set(energies)
-    )
-    return evaluate(current.yace, known, energies, current.baseline)
-
-
 def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHistory:
     """The course of a fit's last attempt, from the files the engine wrote."""
     metrics, test = read_metrics(run.metrics), read_metrics(run.test_metrics)
@@ -195,11 +150,19 @@ def history_of(run: GenerationDirectory, resumed_after: int = 0) -> TrainingHist
         force_rmse=tuple(1e3 * metrics["rmse_f_comp"].astype(float)),
         test_iteration=tuple(iteration for iteration, _ in tested),
         test_loss=tuple(loss for _, loss in tested),
+        seconds=read_clock(run.log, len(metrics)),
     )
 
 
-def record_of(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation: Evaluation) -> PotentialRecord:
-    """Everything a bundle says about itself; its files and date are filled in when it is published."""
+def record_of(
+    plan: FitPlan,
+    fit: FitRecord,
+    deployment: Deployment,
+    evaluation: Evaluation,
+    checks: Sequence[Check],
+    committee: CommitteeRecord | None = None,
+) -> PotentialRecord:
+    """Everything a bundle says about itself, with the gate's verdict; files and date come when it is published."""
     continued = fit.start.generation is not None
     return PotentialRecord(
         generation=plan.generation,
@@ -213,7 +176,7 @@ def record_of(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation:
             start=fit.start,
             parent_sha256=plan.parent_sha256 if continued else None,
             dataset_hash=plan.dataset_hash,
-            config_hash=hash_of(plan.config.model_dump(mode="json")),
+            config_hash=plan.config.digest,
             basis_hash=plan.basis_hash,
             n_train=plan.n_train,
             n_test=plan.n_test,
@@ -224,4 +187,7 @@ def record_of(plan: FitPlan, fit: FitRecord, deployment: Deployment, evaluation:
         errors=evaluation,
         seconds={"engine": fit.seconds, **(fit.timings.model_dump() if fit.timings else {})},
         devices=fit.devices,
+        checks=tuple(checks),
+        committee=committee,
+        verdict=judge(plan.config.gate, evaluation, checks),
     )

@@ -13,6 +13,7 @@ from mlip_train.config import (
     Basis,
     CampaignConfig,
     Checks,
+    CommitteeRule,
     Element,
     Fit,
     LossWeights,
@@ -21,6 +22,7 @@ from mlip_train.config import (
 )
 from mlip_train.engine import EnginePlace
 from mlip_train.errors import CampaignNotFoundError, ConfigError
+from mlip_train.gate import Gate, Physics
 from mlip_train.model import FrozenModel
 from mlip_train.reference import ZBL, LennardJones, NoReference
 from mlip_train.strict_yaml import load_yaml
@@ -53,6 +55,9 @@ class NewCampaign(FrozenModel):
     active_set: ActiveSetRule | None = Field(None, description=f"Which structures are learned. {_AS_USUAL}")
     test: SplitRule | None = Field(None, description=f"Which structures are kept for testing. {_AS_USUAL}")
     checks: Checks | None = Field(None, description=f"What DFT results must satisfy. {_AS_USUAL}")
+    physics: Physics | None = Field(None, description=f"Checks of the potential itself. {_AS_USUAL}")
+    gate: Gate | None = Field(None, description=f"When a potential becomes the current one. {_AS_USUAL}")
+    committee: CommitteeRule | None = Field(None, description=f"Uncertainty of energies and forces. {_AS_USUAL}")
     # not `Engine`: Prefect keeps what a form was given, and its environment may hold secrets
     engine: EnginePlace | None = Field(None, description=f"Where Pacemaker runs. {_AS_USUAL}")
 

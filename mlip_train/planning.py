@@ -28,11 +28,20 @@ from mlip_train.pacemaker.warm_start import prepare_start
 from mlip_train.potential import Potential, Start
 from mlip_train.priors import PairPotential
 from mlip_train.reference import baseline_of
-from mlip_train.selection import Selection, chosen_ids, chosen_structures
+from mlip_train.selection import Selection, chosen_structures, chosen_times
 from mlip_train.starting import errors_of_start, lay_basis, make_start
 from mlip_train.structures import Structure
 
-__all__ = ["FitPlan", "FitRecord", "finished_fit", "plan_fit", "read_plan", "write_fit"]
+__all__ = [
+    "FitPlan",
+    "FitRecord",
+    "finished_fit",
+    "learned_structures",
+    "plan_fit",
+    "prepare_fit",
+    "read_plan",
+    "write_fit",
+]
 
 _UNINFORMED: Final = (
     "The optimiser begins without the curvature of the linear start, which takes BFGS on all coefficients and at "
@@ -47,6 +56,7 @@ class FitPlan(FrozenModel):
     campaign: Path
     config: CampaignConfig  # as it was when the run began; a later edit of campaign.yaml does not matter
     generation: int
+    member: int = 0  # of the generation's committee; 0 is the generation's own fit
     identity: str  # SHA-256 of everything that determines the result
     start: Start
     solution: LinearSolution | None = None  # with a linear start
@@ -61,7 +71,12 @@ class FitPlan(FrozenModel):
     @property
     def run(self) -> GenerationDirectory:
         """The run's files."""
-        return Campaign(self.campaign).generation(self.generation)
+        return _run_of(Campaign(self.campaign), self.generation, self.member)
+
+    @property
+    def name(self) -> str:
+        """What is fitted, for logs."""
+        return f"generation {self.generation}" + (f", member {self.member}" if self.member else "")
 
     @property
     def baseline(self) -> PairPotential | None:
@@ -131,24 +146,29 @@ def plan_fit(
         n_train=selection.structures.chosen,
         n_test=store.count("test"),
     )
-    finished = finished_fit(run, identity)
+    return prepare_fit(plan, on_progress)
+
+
+def prepare_fit(plan: FitPlan, on_progress: Callable[[int], None] = lambda done: None) -> FitPlan:
+    """Prepare the potential that a fit begins from, and write its plan; see `plan_fit`."""
+    finished = finished_fit(plan.run, plan.identity)
     if finished is None:
-        plan = _begin(campaign, plan, on_progress)
-    elif (earlier := _earlier_plan(run, identity)) is not None:
+        plan = _begin(plan, on_progress)
+    elif (earlier := _earlier_plan(plan.run, plan.identity)) is not None:
         plan = _as_begun(plan, earlier)
-    write_atomically(run.plan, plan.model_dump_json(indent=2) + "\n")
+    write_atomically(plan.run.plan, plan.model_dump_json(indent=2) + "\n")
     return plan
 
 
-def read_plan(campaign: Campaign, generation: int, identity: str) -> FitPlan:
-    """The plan of a generation, as another process wrote it.
+def read_plan(campaign: Campaign, generation: int, identity: str, member: int = 0) -> FitPlan:
+    """The plan of a generation, or of a member of its committee, as another process wrote it.
 
     Raises
     ------
     InputError
         When there is none, or a newer one has taken its place.
     """
-    run = campaign.generation(generation)
+    run = _run_of(campaign, generation, member)
     plan = _earlier_plan(run, identity)
     if plan is None:
         raise InputError(
@@ -156,6 +176,11 @@ def read_plan(campaign: Campaign, generation: int, identity: str) -> FitPlan:
             f"train-generation, which writes a new one"
         )
     return plan
+
+
+def _run_of(campaign: Campaign, generation: int, member: int) -> GenerationDirectory:
+    run = campaign.generation(generation)
+    return run.member(member) if member else run
 
 
 def _identity(config: CampaignConfig, manifest: Manifest, selection: Selection, parent_sha256: str | None) -> str:
@@ -170,10 +195,10 @@ def _identity(config: CampaignConfig, manifest: Manifest, selection: Selection, 
     return hash_of([content, manifest.dataset_hash, selection.identity, parent_sha256])
 
 
-def _begin(campaign: Campaign, plan: FitPlan, on_progress: Callable[[int], None]) -> FitPlan:
+def _begin(plan: FitPlan, on_progress: Callable[[int], None]) -> FitPlan:
     """Write the start potential: an interim one of this fit, the one that was prepared before, or a new one."""
-    run, energies = plan.run, campaign.store.manifest.reference_energies
-    structures = _as_learned(chosen_structures(campaign, run), plan.baseline)
+    run, energies = plan.run, Campaign(plan.campaign).store.manifest.reference_energies
+    structures = learned_structures(plan)
     earlier = _earlier_plan(run, plan.identity)
     interim = resumable(run, plan.identity)
     if interim is not None and _resume(run):
@@ -238,12 +263,13 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
 def _write_data(plan: FitPlan) -> None:
     campaign, run = Campaign(plan.campaign), plan.run
     store = campaign.store
-    store.export(campaign.accumulated, "train")
     as_learned = plan.baseline.subtracted if plan.baseline else lambda structure: structure
-    if plan.n_train == store.count("train") and plan.baseline is None:
+    if not plan.member:
+        store.export(campaign.accumulated, "train")
+    if plan.n_train == store.count("train") and plan.baseline is None and not plan.member:
         _link_or_copy(campaign.accumulated, run.train_data)
     else:
-        store.export(run.train_data, "train", chosen_ids(run), as_learned)
+        store.export(run.train_data, "train", chosen_times(run), as_learned)
     if plan.n_test:
         store.export(run.test_data, "test", as_learned=as_learned)
 
@@ -285,10 +311,9 @@ def _tell_of_widened_labels(plan: FitPlan) -> tuple[str, ...]:
     )
 
 
-def _as_learned(
-    structures: Callable[[], Iterable[Structure]], baseline: PairPotential | None
-) -> Callable[[], Iterable[Structure]]:
-    """The stream with the labels that the fit sees."""
+def learned_structures(plan: FitPlan) -> Callable[[], Iterable[Structure]]:
+    """Return a function that streams the structures of a fit with the labels that it sees."""
+    structures, baseline = chosen_structures(Campaign(plan.campaign), plan.run), plan.baseline
     if baseline is None:
         return structures
     return lambda: map(baseline.subtracted, structures())

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign
+from mlip_train.calibration import CommitteeRecord
+from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign, bundle_files, member_file
+from mlip_train.check import Check
+from mlip_train.committee_calculator import CommitteeCalculator
 from mlip_train.deployed import deployed_calculator
 from mlip_train.errors import CorruptFileError, InputError
 from mlip_train.evaluation import Evaluation
 from mlip_train.files import copy_atomically, sha256_of, write_atomically
+from mlip_train.gate import Standing
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.lammps import lammps_include
 from mlip_train.model import FrozenModel
 from mlip_train.priors import PairPotential
 from mlip_train.reference import SettledReference
 
-__all__ = ["Lineage", "Potential", "PotentialRecord", "Start", "TrainingHistory", "publish"]
+__all__ = [
+    "Lineage",
+    "Potential",
+    "PotentialRecord",
+    "Start",
+    "TrainingHistory",
+    "publish",
+]
 
 
 class Start(FrozenModel):
@@ -71,9 +81,10 @@ class TrainingHistory(FrozenModel):
     force_rmse: tuple[float, ...]  # meV/Å
     test_iteration: tuple[int, ...] = ()
     test_loss: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()  # since the last attempt began, per iteration; empty where the log tells none
 
 
-class PotentialRecord(FrozenModel):
+class PotentialRecord(Standing):
     """The content of potential_gen_NN.json."""
 
     format: Literal[1] = 1
@@ -89,6 +100,8 @@ class PotentialRecord(FrozenModel):
     errors: Evaluation
     seconds: dict[str, float]  # of the engine in the fit's last attempt, and where they went
     devices: str | None = None  # that TensorFlow computed on
+    checks: tuple[Check, ...] = ()
+    committee: CommitteeRecord | None = None
 
 
 class Potential(FrozenModel):
@@ -131,15 +144,23 @@ class Potential(FrozenModel):
     @classmethod
     def current(cls, campaign: Campaign) -> Potential | None:
         """The newest accepted potential of a campaign, or None before the first."""
-        if not campaign.current_pointer.exists():
-            return None
-        try:
-            generation = int(json.loads(campaign.current_pointer.read_bytes())["generation"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CorruptFileError(
-                f"{campaign.current_pointer} is not readable; remove it, and the next run writes it anew"
-            ) from error
-        return cls.load(campaign.bundle_record(generation))
+        generation = campaign.current_generation()
+        return None if generation is None else cls.load(campaign.bundle_record(generation))
+
+    @classmethod
+    def of(cls, campaign: Campaign, generation: int) -> Potential:
+        """The published potential of a generation, accepted or not.
+
+        Raises
+        ------
+        InputError
+            When there is none.
+        """
+        record = campaign.bundle_record(generation)
+        if not record.exists():
+            known = ", ".join(map(str, campaign.published_generations())) or "none yet"
+            raise InputError(f"{campaign.root} has no potential of generation {generation}; there are: {known}")
+        return cls.load(record)
 
     @property
     def generation(self) -> int:
@@ -165,6 +186,12 @@ class Potential(FrozenModel):
     def lmp(self) -> Path:
         """The lines that LAMMPS includes to use the potential."""
         return self.path.with_suffix(".lmp")
+
+    @property
+    def members(self) -> tuple[Path, ...]:
+        """The files of the committee's members; none without a committee."""
+        committee = self.record.committee
+        return tuple(member_file(self.path, number) for number in committee.members) if committee else ()
 
     @property
     def errors(self) -> Evaluation:
@@ -203,24 +230,65 @@ class Potential(FrozenModel):
             raise InputError(f"{self.path} has no active set; train another generation, which will have one")
         return deployed_calculator(self.yaml, self.baseline, self.asi)
 
+    def committee_calculator(self) -> CommitteeCalculator:
+        """ASE calculator with the results of `calculator()` and `results["energy_std"]`, `results["forces_std"]`.
+
+        They are standard deviations of the errors, of the total energy in eV and of the force components of each
+        atom in eV/Å, shape (n,), calibrated on the test set; where `record.committee` has no calibration, those
+        over the members.
+
+        Raises
+        ------
+        InputError
+            When the bundle has no committee.
+        """
+        committee = self.record.committee
+        if committee is None:
+            raise InputError(
+                f"{self.path} has no committee; set committee: {{members: 5}} in campaign.yaml and train another "
+                "generation, or use results['gamma'] of calculator()"
+            )
+        members = [deployed_calculator(file, None) for file in self.members]
+        return CommitteeCalculator(self.calculator(), members, committee.energy, committee.force)
+
 
 def publish(campaign: Campaign, run: GenerationDirectory, record: PotentialRecord) -> Potential:
-    """Put a bundle into the campaign's potentials and make it the current one.
+    """Put a bundle into the campaign's potentials; one that was accepted becomes the current one.
 
     The record is written last: the bundle exists when its record does. What a crash interrupts is
-    finished, or taken back, by the next run.
+    finished, or taken back, by the next run. A rejected bundle of an earlier attempt is kept in the
+    run's directory; what a person decided on it counts on when the new one is the same potential.
     """
     target = campaign.bundle_record(record.generation)
     with campaign.publishing(record.generation):
+        rejected = _keep_aside(target, run) if target.exists() else None
         copy_atomically(run.deployed_potential, target.with_suffix(".yaml"))
         copy_atomically(run.exported_potential, target.with_suffix(".yace"))
         copy_atomically(run.inverse_active_set, target.with_suffix(".asi"))
         reference = record.lineage.reference
         include = lammps_include(target.stem, record.elements, reference.baseline, reference.switches)
         write_atomically(target.with_suffix(".lmp"), include)
-        files = {target.with_suffix(s).name: sha256_of(target.with_suffix(s)) for s in BUNDLE_SUFFIXES}
-        record = record.model_copy(update={"files": files, "created": datetime.now(UTC)})
+        bundle = [target.with_suffix(suffix) for suffix in BUNDLE_SUFFIXES]
+        for number in record.committee.members if record.committee else ():
+            bundle.append(member_file(target, number))
+            copy_atomically(run.member(number).exported_potential, bundle[-1])
+        files = {file.name: sha256_of(file) for file in bundle}
+        of_same = rejected is not None and rejected.files.get(bundle[0].name) == files[bundle[0].name]
+        decisions = rejected.decisions if rejected is not None and of_same else record.decisions
+        record = record.model_copy(update={"files": files, "created": datetime.now(UTC), "decisions": decisions})
         write_atomically(target, record.model_dump_json(indent=1) + "\n")
-    if run.scratch.exists():
-        shutil.rmtree(run.scratch)
+    run.remove_scratch()
     return Potential.load(target)
+
+
+def _keep_aside(record: Path, run: GenerationDirectory) -> PotentialRecord:
+    """Copy a rejected bundle, then give up its name: the bundle exists as long as its record does."""
+    content = PotentialRecord.model_validate_json(record.read_bytes())
+    folder = next(folder for n in count(1) if not (folder := run.rejected_bundle(n)).exists())
+    files = bundle_files(record)
+    for file in (*files, record):
+        copy_atomically(file, folder / file.name)
+    record.unlink()
+    for file in files:
+        file.unlink()
+    return content

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from pydantic import ValidationError
 
 from mlip_train.campaign import Campaign
 from mlip_train.choice import Choice, choose
 from mlip_train.config import ActiveSetRule
 from mlip_train.dataset import DatasetStore
-from mlip_train.errors import TrainingFailedError
+from mlip_train.errors import CorruptFileError, TrainingFailedError
 from mlip_train.files import write_atomically
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
@@ -19,7 +22,16 @@ from mlip_train.potential import Potential
 from mlip_train.starting import lay_basis
 from mlip_train.structures import Structure
 
-__all__ = ["Selection", "Share", "chosen_ids", "chosen_structures", "read_selection", "select_structures"]
+__all__ = [
+    "Selection",
+    "Share",
+    "chosen_ids",
+    "chosen_structures",
+    "chosen_times",
+    "draw_sample",
+    "read_selection",
+    "select_structures",
+]
 
 
 class Share(FrozenModel):
@@ -93,19 +105,66 @@ def select_structures(
 
 
 def read_selection(run: GenerationDirectory) -> Selection:
-    """What selection.json says in numbers."""
-    return _SelectionFile.model_validate_json(run.selection.read_bytes()).selection
+    """What selection.json says in numbers.
+
+    Raises
+    ------
+    CorruptFileError
+        When it is not what `select_structures` writes.
+    """
+    return _read(run).selection
 
 
 def chosen_ids(run: GenerationDirectory) -> frozenset[str]:
     """The structures that selection.json lists."""
-    return frozenset(_SelectionFile.model_validate_json(run.selection.read_bytes()).structures)
+    return frozenset(_read(run).structures)
+
+
+def chosen_times(run: GenerationDirectory) -> Counter[str]:
+    """How often selection.json lists each structure: once, but in a sample."""
+    return Counter(_read(run).structures)
+
+
+def _read(run: GenerationDirectory) -> _SelectionFile:
+    try:
+        return _SelectionFile.model_validate_json(run.selection.read_bytes())
+    except ValidationError as error:
+        raise CorruptFileError(
+            f"{run.selection} does not say what a fit learned from; restore it from a backup, or remove it: of a "
+            "published generation only its report needs it, and a run that trains writes it anew"
+        ) from error
 
 
 def chosen_structures(campaign: Campaign, run: GenerationDirectory) -> Callable[[], Iterator[Structure]]:
-    """Return a function that streams the structures that selection.json lists."""
-    store, ids = campaign.store, chosen_ids(run)
-    return lambda: (row.structure for row in store.iterate("train") if row.structure.structure_id in ids)
+    """Return a function that streams the structures that selection.json lists, as often as it does."""
+    store, times = campaign.store, chosen_times(run)
+    return lambda: (
+        row.structure for row in store.iterate("train") for _ in range(times[row.structure.structure_id])
+    )
+
+
+def draw_sample(source: GenerationDirectory, target: GenerationDirectory, seed: Sequence[int]) -> Selection:
+    """Write the selection.json of a bootstrap sample: as many structures, drawn with replacement.
+
+    Parameters
+    ----------
+    source, target : GenerationDirectory
+        Whose structures are drawn from, and whose the sample is.
+    seed : sequence of int
+        The same seed draws the same sample, whatever the order in which the structures came.
+    """
+    ids = sorted(chosen_ids(source))
+    drawn = sorted(np.random.default_rng(seed).choice(ids, size=len(ids)).tolist())
+    sample = Selection(
+        method="drawn with replacement",
+        structures=Share(chosen=len(set(drawn)), available=len(ids)),
+        by_element={},
+        by_config_type={},
+        identity=hashlib.sha256("\n".join(drawn).encode()).hexdigest(),
+    )
+    content = _SelectionFile(selection=sample, structures=tuple(drawn))
+    write_atomically(target.selection, content.model_dump_json(indent=1) + "\n")
+    return sample
 
 
 def _describe(store: DatasetStore, rule: ActiveSetRule, choice: Choice, seconds: float) -> Selection:

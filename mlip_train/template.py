@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from mlip_train.config import CampaignConfig
+from mlip_train.gate import Gate, ShortMD
 
 __all__ = ["campaign_yaml"]
 
@@ -45,6 +46,7 @@ def _defaults(config: CampaignConfig) -> dict[str, str]:
     """What is worth changing in each section, as YAML."""
     basis, fit, weights, checks = config.basis, config.fit, config.loss_weights, config.checks
     functions = basis.functions_per_element
+    gate, nve = Gate(), ShortMD()
     start = f"{{first: {config.start.first}, next: {config.start.next}}}"
     energies = _flow(dict.fromkeys(config.elements, -1.5))
     return {
@@ -56,6 +58,10 @@ def _defaults(config: CampaignConfig) -> dict[str, str]:
         "reference_energies": f"least_squares   # or isolated_atoms, or eV per element: {energies}",
         "test": f"{{fraction: {config.test.fraction}, stratify_by: config_type}}",
         "checks": f"{{min_distance: {checks.min_distance}, max_force: {checks.max_force}}}   # Å, eV/Å",
+        "physics": f"{{nve: {{temperature: {nve.temperature}, steps: {nve.steps}}}}}   # K",
+        "gate": f"{{max_regression: {gate.max_regression:.0%}, on: {_flow(list(gate.on))}, "
+        f"require: {_flow(list(gate.require))}}}",
+        "committee": f"{{members: {config.committee.members}}}   # 5: standard deviations beside gamma",
         "engine": f"{{command: [pacemaker], max_hours: {config.engine.max_hours}}}",
     }
 

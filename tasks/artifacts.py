@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +19,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from mlip_train.campaign import Campaign
-from mlip_train.deployment import Deployment
+from mlip_train.check import Check
 from mlip_train.evaluation import Errors, Evaluation, SplitErrors
 from mlip_train.pacemaker.timings import Timings
 from mlip_train.planning import FitPlan
@@ -30,8 +30,8 @@ __all__ = [
     "ProgressReport",
     "artifact_key",
     "never_in_the_way",
+    "report_checks",
     "report_dataset",
-    "report_dimers",
     "report_errors",
     "report_loss_curve",
     "report_potential",
@@ -139,14 +139,18 @@ def report_loss_curve(plan: FitPlan) -> None:
         )
 
 
-def report_dimers(plan: FitPlan, deployment: Deployment) -> None:
-    """The picture of the dimer curves, and what they tell."""
-    told = [f"Reference potential: {deployment.reference}.", *deployment.notes, *deployment.holes]
+def report_checks(plan: FitPlan, checks: Sequence[Check]) -> None:
+    """What the checks of a potential found, with their pictures."""
+    parts = []
+    for check in checks:
+        parts += [f"## {check.name}: {check.word}", check.told, *(f"- {note}" for note in check.notes)]
+        if check.panels:
+            parts.append(_picture(plan.run.check_picture(check.name)))
     with never_in_the_way():
         create_markdown_artifact(
-            "\n\n".join([*told, _picture(plan.run.dimer_curves)]),
-            key=artifact_key(plan.campaign, "dimers"),
-            description=f"Generation {plan.generation}: energy of two atoms that approach each other",
+            "\n\n".join(parts),
+            key=artifact_key(plan.campaign, "checks"),
+            description=f"Generation {plan.generation}: files, dimers, energy against volume, symmetry, MD",
         )
 
 
@@ -168,12 +172,14 @@ def _page_of(plan: FitPlan, potential: Potential) -> str:
 
 **{potential.yace}**
 
+The gate: {"; ".join([str(record.verdict), *record.verdict.notes])}.
+
 {potential.use}.
 
 {_errors_in_short(record.errors)}
 
 Learned from {read_selection(plan.run)}. The fit {record.lineage.start}. It stopped: {record.convergence}.
-Reference potential: {record.lineage.reference}. {_time_of(record)}.
+Reference potential: {record.lineage.reference}. {_time_of(record)}.{_committee_of(record)}
 
 {_picture(plan.run.loss_curve)}
 
@@ -191,6 +197,10 @@ variable potentials index "{potential.path.parent}"
 include "{potential.lmp}"
 ```
 """
+
+
+def _committee_of(record: PotentialRecord) -> str:
+    return f" Committee, see `Potential.committee_calculator()`: {record.committee}." if record.committee else ""
 
 
 def _time_of(record: PotentialRecord) -> str:

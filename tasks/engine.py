@@ -59,12 +59,12 @@ def _watch(plan: FitPlan, pid: int) -> None:
     for progress in _progress_while_running(plan, pid):
         if progress is not None:
             devices = devices or _devices_of(plan)
-            logger.info("Generation %d, %s", plan.generation, progress, extra={"is_progress": True})
+            logger.info("%s, %s", plan.name.capitalize(), progress, extra={"is_progress": True})
             report.update(progress.percent, str(progress))
         _keep_interim(plan)
         if time.monotonic() > deadline:
             raise TrainingInterruptedError(
-                f"generation {plan.generation} reached engine.max_hours = {max_hours:g} and was stopped; raise "
+                f"{plan.name} reached engine.max_hours = {max_hours:g} and was stopped; raise "
                 "it or run the same command again: it resumes from the newest interim potential"
             )
     report.end()

@@ -44,7 +44,7 @@ def _training_alone(plan: FitPlan) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        get_run_logger().warning("Generation %d is being trained already; waiting for that", plan.generation)
+        get_run_logger().warning("%s is being trained already; waiting for that", plan.name.capitalize())
         lock.acquire(timeout=-1)
     try:
         yield
@@ -59,7 +59,7 @@ def _train_with_engine(plan: FitPlan) -> FitRecord:
     seconds = time.monotonic() - began
     record = finish_fit(plan, return_code, seconds)
     spent = f" ({record.timings})" if record.timings else ""
-    logger.info("Trained generation %d in %.0f s%s; stopped: %s", plan.generation, seconds, spent, record.stopped)
+    logger.info("Trained %s in %.0f s%s; stopped: %s", plan.name, seconds, spent, record.stopped)
     if record.return_code:
         logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
     _tell_left_out(record)

@@ -13,33 +13,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mlip_train.errors import TrainingFailedError
 from mlip_train.files import atomic_path
 from mlip_train.generation_directory import GenerationDirectory
 from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.bbasis import load_bbasis
-from mlip_train.pacemaker.library import ACEBBasisSet
 from mlip_train.pacemaker.metrics import write_metrics
-from mlip_train.pacemaker.projections import CHUNK, Projector, over_chunks
+from mlip_train.pacemaker.normal_equations import (
+    LabelledStructure,
+    NormalEquations,
+    weighted_rows,
+    with_first_density,
+)
+from mlip_train.pacemaker.projections import BBasisFile, Projector
+from mlip_train.parallel import CHUNK, over_chunks
 from mlip_train.structures import Structure
 
 __all__ = [
-    "LabelledStructure",
     "LinearSolution",
     "solve_linear_start",
     "write_linear_metrics",
     "write_predictions",
 ]
-
-FloatArray = NDArray[np.float64]
 
 FOLDS: Final = 5
 _PATIENCE: Final = 1.02  # most that the loss of a ridge may exceed the smallest: small coefficients are worth it
@@ -61,63 +61,6 @@ class LinearSolution(FrozenModel):
             f"Linear solution of {self.n_functions} functions in {self.seconds:.0f} s: loss {self.loss:.4g}, RMSE "
             f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å (ridge {self.ridge:.0e})"
         )
-
-
-@dataclass(frozen=True)
-class LabelledStructure:
-    """A structure with what the fit sees of it."""
-
-    structure: Structure
-    energy: float  # eV, total, minus the reference energies
-    energy_weight: float  # share of the energy loss
-    force_weights: FloatArray  # (n,), share of the force loss per atom
-
-
-@dataclass
-class _Equations:
-    """Normal equations of some structures, of the weighted loss."""
-
-    n: int
-    gram: FloatArray = field(init=False)  # (functions, functions)
-    moment: FloatArray = field(init=False)  # (functions,)
-    labels: float = 0.0  # Σ w label²
-
-    def __post_init__(self) -> None:
-        self.gram, self.moment = np.zeros((self.n, self.n)), np.zeros(self.n)
-
-    def add(self, rows: FloatArray, labels: FloatArray) -> None:
-        self.gram += rows.T @ rows
-        self.moment += rows.T @ labels
-        self.labels += float(labels @ labels)
-
-    def __iadd__(self, other: _Equations) -> _Equations:
-        self.gram += other.gram
-        self.moment += other.moment
-        self.labels += other.labels
-        return self
-
-    def __sub__(self, other: _Equations) -> _Equations:
-        difference = _Equations(self.n)
-        difference.gram = self.gram - other.gram
-        difference.moment = self.moment - other.moment
-        difference.labels = self.labels - other.labels
-        return difference
-
-    def is_finite(self) -> bool:
-        return bool(np.isfinite(self.gram).all() and np.isfinite(self.moment).all() and np.isfinite(self.labels))
-
-    def loss(self, coefficients: FloatArray) -> float:
-        residual = coefficients @ (self.gram @ coefficients) - 2 * self.moment @ coefficients + self.labels
-        return max(float(residual), 1e-14 * self.labels)  # below that it is rounding of the terms
-
-    def solutions(self, ridges: Iterable[float]) -> Iterator[FloatArray]:
-        """The minimum for each ridge, in coordinates in which every function has the same size."""
-        scale = np.sqrt(np.diag(self.gram))
-        scale[scale == 0] = 1.0  # a function that no structure feels keeps the coefficient 0
-        eigenvalues, vectors = np.linalg.eigh(self.gram / np.outer(scale, scale))
-        projected = vectors.T @ (self.moment / scale)
-        for ridge in ridges:
-            yield (vectors @ (projected / (np.maximum(eigenvalues, 0.0) + ridge))) / scale
 
 
 def solve_linear_start(
@@ -156,19 +99,13 @@ def solve_linear_start(
         When there is not one structure, or the solution is not finite.
     """
     began = time.monotonic()
-    configuration = load_bbasis(bbasis)
-    basis = ACEBBasisSet(configuration)
-    coefficients = _coefficients_by_density(basis)
-    coefficients[:, 0] = 0.0
-    basis.basis_coeffs = coefficients.reshape(-1).tolist()
-    with atomic_path(target) as temporary:  # workers project with it: only other densities are left
-        basis.to_BBasisConfiguration().save(str(temporary))
-    energy, forces = _accumulate(target, structures, len(coefficients), on_progress)
+    n_functions = with_first_density(bbasis, 0.0, target)  # workers project with it: only other densities are left
+    energy, forces = _accumulate(target, structures, n_functions, on_progress)
     shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
     total = _sum(shares)
     if total.labels == 0.0 or not total.is_finite():
         raise TrainingFailedError(
-            f"the linear start of {len(coefficients)} functions has no finite solution: all labels are zero, or a "
+            f"the linear start of {n_functions} functions has no finite solution: all labels are zero, or a "
             "label or projection is not finite. Check the newest structures, or set max_epochs above 0 and start "
             "from zeros"
         )
@@ -177,13 +114,7 @@ def solve_linear_start(
     if curvature is not None:
         with atomic_path(curvature) as temporary, temporary.open("wb") as stream:
             np.save(stream, total.gram)
-    coefficients[:, 0] = solution
-    basis.basis_coeffs = coefficients.reshape(-1).tolist()
-    solved = basis.to_BBasisConfiguration()
-    for key, value in configuration.metadata.items():
-        solved.metadata[key] = value
-    with atomic_path(target) as temporary:
-        solved.save(str(temporary))
+    with_first_density(target, solution, target)
     return LinearSolution(
         n_functions=len(solution),
         ridge=ridge,
@@ -194,23 +125,17 @@ def solve_linear_start(
     )
 
 
-def _coefficients_by_density(basis: Any) -> FloatArray:
-    """(functions, densities), element after element."""
-    n_functions = sum(map(len, basis.basis_rank1)) + sum(map(len, basis.basis))
-    return np.array(basis.basis_coeffs, dtype=np.float64).reshape(n_functions, -1)
-
-
 def _accumulate(
     bbasis: Path,
     structures: Iterable[LabelledStructure],
     n_functions: int,
     on_progress: Callable[[int], None],
-) -> tuple[list[_Equations], list[_Equations]]:
+) -> tuple[list[NormalEquations], list[NormalEquations]]:
     """Energy and force equations of each fold."""
-    energy = [_Equations(n_functions) for _ in range(FOLDS)]
-    forces = [_Equations(n_functions) for _ in range(FOLDS)]
+    energy = [NormalEquations(n_functions) for _ in range(FOLDS)]
+    forces = [NormalEquations(n_functions) for _ in range(FOLDS)]
     done = 0
-    for fold, count, e, f in over_chunks(_equations_of, bbasis, _chunks_by_fold(structures)):
+    for fold, count, e, f in over_chunks(_equations_of, BBasisFile.of(bbasis), _chunks_by_fold(structures)):
         energy[fold] += e
         forces[fold] += f
         done += count
@@ -235,39 +160,37 @@ def _fold(labelled: LabelledStructure) -> int:
     return int(labelled.structure.structure_id[:8], 16) % FOLDS
 
 
-def _equations_of(projector: Projector, chunk: list[LabelledStructure]) -> tuple[int, int, _Equations, _Equations]:
+def _equations_of(
+    projector: Projector, chunk: list[LabelledStructure]
+) -> tuple[int, int, NormalEquations, NormalEquations]:
     n_functions = sum(projector.n_functions.values())
-    energy, forces = _Equations(n_functions), _Equations(n_functions)
+    energy, forces = NormalEquations(n_functions), NormalEquations(n_functions)
     energy_rows, energy_labels = [], []
     for labelled in chunk:
-        structure, design = labelled.structure, projector.design(labelled.structure)
-        n = len(structure.numbers)
-        weight = labelled.energy_weight**0.5 / n
-        energy_rows.append(weight * design.energy)
-        energy_labels.append(weight * (labelled.energy - design.fixed_energy))
-        weights = np.repeat(np.sqrt(labelled.force_weights), 3)
-        residual = structure.forces.reshape(-1) - design.fixed_forces
-        forces.add(weights[:, None] * design.forces, weights * residual)
+        rows = weighted_rows(projector, labelled)
+        energy_rows.append(rows.energy)
+        energy_labels.append(rows.energy_label)
+        forces.add(rows.forces, rows.force_labels)
     energy.add(np.array(energy_rows), np.array(energy_labels))
     return _fold(chunk[0]), len(chunk), energy, forces
 
 
-def _weighted(energy: _Equations, forces: _Equations, kappa: float) -> _Equations:
-    joint = _Equations(energy.n)
+def _weighted(energy: NormalEquations, forces: NormalEquations, kappa: float) -> NormalEquations:
+    joint = NormalEquations(energy.n)
     joint.gram = (1 - kappa) * energy.gram + kappa * forces.gram
     joint.moment = (1 - kappa) * energy.moment + kappa * forces.moment
     joint.labels = (1 - kappa) * energy.labels + kappa * forces.labels
     return joint
 
 
-def _sum(equations: list[_Equations]) -> _Equations:
-    total = _Equations(equations[0].n)
+def _sum(equations: list[NormalEquations]) -> NormalEquations:
+    total = NormalEquations(equations[0].n)
     for part in equations:
         total += part
     return total
 
 
-def _best_ridge(folds: list[_Equations], total: _Equations) -> float:
+def _best_ridge(folds: list[NormalEquations], total: NormalEquations) -> float:
     """The largest ridge whose loss on structures that were left out is about the smallest."""
     filled = [fold for fold in folds if fold.labels > 0.0]
     if len(filled) < 2:

@@ -16,7 +16,7 @@ from mlip_train.config import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
 from mlip_train.pacemaker.library import EnergyBasedWeightingPolicy
-from mlip_train.pacemaker.linear_start import LabelledStructure
+from mlip_train.pacemaker.normal_equations import LabelledStructure
 from mlip_train.structures import Structure
 
 __all__ = ["labelled"]

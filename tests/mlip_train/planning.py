@@ -7,9 +7,11 @@ from typing import Any
 import yaml
 
 from mlip_train.campaign import Campaign
-from mlip_train.deployment import check_curves, deploy_fit
-from mlip_train.generation import evaluate_fit, finish_linear, record_of
+from mlip_train.checking import check_fit
+from mlip_train.deployment import deploy_fit
+from mlip_train.generation import finish_linear, record_of
 from mlip_train.grading import grade_potential
+from mlip_train.measuring import evaluate_fit
 from mlip_train.planning import FitPlan, FitRecord, plan_fit, write_fit
 from mlip_train.potential import Potential, publish
 from mlip_train.selection import select_structures
@@ -46,10 +48,10 @@ def publish_linear(campaign: Campaign, generation: int) -> Potential:
     plan = planned(campaign, generation)
     fit = finish_linear(plan)
     deployment = deploy_fit(plan)
-    check_curves(plan, deployment)
-    evaluation = evaluate_fit(plan)
     grade_potential(campaign, generation, plan.config.active_set.gamma_tolerance)
-    return publish(campaign, plan.run, record_of(plan, fit, deployment, evaluation))
+    evaluation = evaluate_fit(plan)
+    checks = list(check_fit(plan, deployment, evaluation))
+    return publish(campaign, plan.run, record_of(plan, fit, deployment, evaluation, checks))
 
 
 def edit(campaign: Campaign, **changes: Any) -> None:

@@ -11,24 +11,25 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from mlip_train import parallel
 from mlip_train.config import UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.pacemaker import linear_start, projections
+from mlip_train.pacemaker import linear_start
 from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.linear_start import (
-    CHUNK,
     FOLDS,
     RIDGES,
-    LabelledStructure,
     LinearSolution,
     solve_linear_start,
     write_linear_metrics,
     write_predictions,
 )
 from mlip_train.pacemaker.metrics import read_metrics
+from mlip_train.pacemaker.normal_equations import LabelledStructure
 from mlip_train.pacemaker.projections import Projector
 from mlip_train.pacemaker.weights import labelled
+from mlip_train.parallel import CHUNK
 from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.bbasis import config_of, predictions, write_random
@@ -272,7 +273,7 @@ def test_structures_are_let_go_once_they_are_in_the_equations(
             most = max(most, alive)
             yield Tracked(other, float(number), 1 / 600, np.full(4, 1 / 2400))
 
-    monkeypatch.setattr(projections, "_WORTH_SHARING", worth_sharing)
+    monkeypatch.setattr(parallel, "_WORTH_SHARING", worth_sharing)
     with joblib.parallel_config(backend="sequential"):
         solve_linear_start(basis, stream(), KAPPA, tmp_path / "solved.yaml")
     assert most <= (FOLDS + 10) * CHUNK
@@ -295,7 +296,7 @@ def test_several_processes_find_the_solution_of_one(tmp_path: Path, monkeypatch:
     rows = rows_of(checked(aluminium(12)))
     told: list[int] = []
     one = solve_linear_start(basis, rows, KAPPA, tmp_path / "one.yaml", on_progress=told.append)
-    monkeypatch.setattr(projections, "_WORTH_SHARING", 0.0)
+    monkeypatch.setattr(parallel, "_WORTH_SHARING", 0.0)
     several = solve_linear_start(basis, rows, KAPPA, tmp_path / "several.yaml")
     assert told[-1] == 12
     assert several.ridge == one.ridge

@@ -11,7 +11,7 @@ from pyace.preparedata import EnergyBasedWeightingPolicy, UniformWeightingPolicy
 from mlip_train.config import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
-from mlip_train.pacemaker.linear_start import LabelledStructure
+from mlip_train.pacemaker.normal_equations import LabelledStructure
 from mlip_train.pacemaker.weights import labelled
 from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
