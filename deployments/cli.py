@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shlex
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,13 +20,17 @@ import typer
 from rich.console import Console
 
 from deployments import tables
+from mlip_train.acceptance import decide
 from mlip_train.accumulation import list_refusals
 from mlip_train.campaign import Campaign
+from mlip_train.comparison import compare_generations
 from mlip_train.config import Basis, CampaignConfig, Checks
-from mlip_train.errors import InputError, MlipTrainError, NoUsableStructuresError
-from mlip_train.evaluation import SplitErrors
-from mlip_train.evaluation import evaluate as evaluate_potential
+from mlip_train.errors import InputError, MlipTrainError, NoUsableStructuresError, RejectedPotentialError
+from mlip_train.evaluation import SplitErrors, summarise
+from mlip_train.evaluation import evaluate as compare_with_dft
+from mlip_train.gate import Decision
 from mlip_train.potential import Potential
+from mlip_train.predictions import Deployed
 from mlip_train.reading import read_batch
 from mlip_train.structures import FrameRules
 from mlip_train.template import campaign_yaml
@@ -48,6 +55,8 @@ _ANY_ELEMENTS = FrameRules(
 
 CampaignArgument = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="The campaign's directory.")]
 DataArgument = Annotated[list[str], typer.Argument(metavar="DATA...", help="Files, folders or glob patterns.")]
+GenerationArgument = Annotated[int, typer.Argument(metavar="GEN", min=1, help="Number of a generation.")]
+WhyOption = Annotated[str, typer.Option("--why", help="Reason, kept with the potential.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 
 
@@ -66,7 +75,8 @@ def _errors_become_exit_codes(as_json: bool = False) -> Iterator[None]:
 
 def _report(error: Exception, message: str, as_json: bool) -> None:
     if as_json:
-        _print_json({"status": "failed", "error": type(error).__name__, "message": message})
+        status = "rejected" if isinstance(error, RejectedPotentialError) else "failed"
+        _print_json({"status": status, "error": type(error).__name__, "message": message})
     console.print("[bold red]Error:[/] ", end="")
     console.print(message, markup=False, highlight=False)
 
@@ -170,7 +180,10 @@ def evaluate(
         here = Campaign(campaign)
         potential = Potential.current(here)
         if potential is None:
-            raise InputError(f"{here.root} has no potential yet; train one: mlip-train run {campaign} DATA...")
+            raise InputError(
+                f"{here.root} has no accepted potential; train one (mlip-train run {campaign} DATA...), or see in "
+                f"mlip-train status {campaign} whether one is to be accepted"
+            )
         errors, what = _errors_on(here, potential, data or [])
         if as_json:
             _print_json({"potential": str(potential.yace), "on": what, "errors": errors.model_dump()})
@@ -190,10 +203,64 @@ def _errors_on(campaign: Campaign, potential: Potential, data: list[str]) -> tup
         structures = (stored.structure for stored in campaign.store.iterate("test"))
         what = "the fixed test set"
     energies = potential.record.reference_energies
-    errors = evaluate_potential(potential.yace, structures, energies, potential.baseline)
+    deployed = Deployed.of(potential.yace, potential.baseline)
+    errors = summarise(compare_with_dft(deployed, structures, energies)).errors
     if errors is None:
         raise NoUsableStructuresError(f"there is no structure to evaluate on in {what}")
     return errors, what
+
+
+@app.command()
+def compare(
+    campaign: CampaignArgument, one: GenerationArgument, other: GenerationArgument, as_json: JsonOption = False
+) -> None:
+    """Compare two generations on exactly the same test structures: today's test set."""
+    with _errors_become_exit_codes(as_json):
+        comparison = compare_generations(Campaign(campaign), one, other)
+        if as_json:
+            _print_json(comparison.model_dump())
+        else:
+            console.print(tables.comparison_table(comparison))
+
+
+@app.command()
+def accept(campaign: CampaignArgument, generation: GenerationArgument, why: WhyOption = "") -> None:
+    """Accept a rejected potential; the newest accepted one becomes current."""
+    _decide(campaign, generation, why, accepted=True)
+
+
+@app.command()
+def reject(campaign: CampaignArgument, generation: GenerationArgument, why: WhyOption = "") -> None:
+    """Reject a published potential; the next generation continues from the newest accepted one."""
+    _decide(campaign, generation, why, accepted=False)
+
+
+def _decide(campaign: Path, generation: int, why: str, *, accepted: bool) -> None:
+    with _errors_become_exit_codes():
+        # pictures take a second to import
+        from mlip_train.report import write_index, write_report
+
+        here = Campaign(campaign)
+        told = why.encode(errors="replace").decode()  # a terminal of another encoding gives half characters
+        decision = Decision(accepted=accepted, by=_who(), when=datetime.now(UTC), why=told)
+        with here.hold():
+            potential = decide(here, generation, decision)
+            try:
+                write_report(here, generation)
+                write_index(here)
+            except (MlipTrainError, OSError) as error:  # it is decided by now
+                console.print(f"The report could not be written: {error}", markup=False, highlight=False)
+        current = Potential.current(here)
+        now = f"the current potential is {current.yace}" if current else "there is no current potential"
+        console.print(f"Generation {generation} is {potential.record.state}; {now}", markup=False, highlight=False)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 @app.command()

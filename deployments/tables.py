@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
 from mlip_train.campaign import Campaign
+from mlip_train.comparison import Comparison
+from mlip_train.dataset import Shard
 from mlip_train.evaluation import Errors, SplitErrors
 from mlip_train.potential import Potential
 from mlip_train.reading import Batch
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "batch_table",
+    "comparison_table",
     "errors_table",
     "findings_table",
     "generations_table",
@@ -27,6 +30,19 @@ __all__ = [
     "result_summary",
     "where_things_are",
 ]
+
+
+_FACTS_OF_A_POTENTIAL: Final = (
+    "start",
+    "learned_from",
+    "stopped",
+    "iterations",
+    "engine_seconds",
+    "errors",
+    "verdict",
+    "decisions",
+    "checks",
+)
 
 
 def result_summary(result: GenerationResult) -> dict[str, Any]:
@@ -47,24 +63,6 @@ def result_summary(result: GenerationResult) -> dict[str, Any]:
 def overview(campaign: Campaign) -> dict[str, Any]:
     """Everything that `mlip-train status` tells."""
     current, store = Potential.current(campaign), campaign.store
-    generations = []
-    for shard in store.manifest.shards:
-        record = campaign.bundle_record(shard.generation)
-        potential = Potential.load(record) if record.exists() else None
-        generations.append(
-            {
-                "generation": shard.generation,
-                "new_train": shard.structures.get("train", 0),
-                "new_test": shard.structures.get("test", 0),
-                "state": "published" if potential else "not finished",
-                "start": potential.record.lineage.start.kind if potential else None,
-                "learned_from": potential.record.lineage.n_train if potential else None,
-                "stopped": potential.record.convergence if potential else None,
-                "iterations": potential.record.history.iteration[-1] if potential else None,
-                "engine_seconds": potential.record.seconds["engine"] if potential else None,
-                "errors": potential.errors.model_dump() if potential else None,
-            }
-        )
     return {
         "campaign": str(campaign.root),
         "elements": list(campaign.config.elements),
@@ -72,10 +70,36 @@ def overview(campaign: Campaign) -> dict[str, Any]:
         "test": store.count("test"),
         "quarantined": campaign.count_quarantined(),
         "dataset_hash": store.manifest.dataset_hash,
-        "generations": generations,
+        "generations": [_of_generation(campaign, shard) for shard in store.manifest.shards],
         "current": str(current.yace) if current else None,
+        "report": str(campaign.report) if campaign.report.exists() else None,
         "loss_curve": str(campaign.generation(current.generation).loss_curve) if current else None,
     }
+
+
+def _of_generation(campaign: Campaign, shard: Shard) -> dict[str, Any]:
+    report = campaign.generation(shard.generation).report
+    facts = {
+        "generation": shard.generation,
+        "new_train": shard.structures.get("train", 0),
+        "new_test": shard.structures.get("test", 0),
+        "report": str(report) if report.exists() else None,
+    }
+    if not campaign.bundle_record(shard.generation).exists():
+        return facts | {"state": "not finished", **dict.fromkeys(_FACTS_OF_A_POTENTIAL)}
+    record = Potential.of(campaign, shard.generation).record
+    told = (
+        record.lineage.start.kind,
+        record.lineage.n_train,
+        record.convergence,
+        record.history.iteration[-1],
+        record.seconds["engine"],
+        record.errors.model_dump(),
+        record.verdict.model_dump(),
+        [decision.model_dump(mode="json") for decision in record.decisions],
+        {check.name: check.word for check in record.checks},
+    )
+    return facts | {"state": record.state, **dict(zip(_FACTS_OF_A_POTENTIAL, told, strict=True))}
 
 
 def generations_table(name: str, facts: dict[str, Any]) -> Table:
@@ -97,7 +121,7 @@ def generations_table(name: str, facts: dict[str, Any]) -> Table:
             "" if overall is None else str(overall["n_structures"]),
             "" if overall is None else f"{overall['energy_rmse']:.1f}",
             "" if overall is None else f"{overall['force_rmse']:.0f}",
-            row["state"],
+            row["state"].partition(" by ")[0] + ("\nby hand" if row["decisions"] else ""),
         )
     table.caption = (
         "Errors are against DFT on the test structures known at the time (the training set where there are "
@@ -112,6 +136,8 @@ def where_things_are(facts: dict[str, Any]) -> list[str]:
     lines = [f"Dataset:     {facts['train']} structures for training, {facts['test']} for testing"]
     if facts["quarantined"]:
         lines.append(f"Quarantine:  {facts['quarantined']} refused, see {facts['campaign']}/quarantine")
+    if facts["report"]:
+        lines.append(f"Report:      {facts['report']}")
     if facts["current"]:
         lines += [f"Loss curve:  {facts['loss_curve']}", f"Potential:   {facts['current']}"]
     else:
@@ -131,6 +157,33 @@ def errors_table(title: str, errors: SplitErrors) -> Table:
     for name, of_type in {**errors.by_config_type, "all": errors.overall}.items():
         table.add_row(escape(name), *_cells(of_type), style="bold" if name == "all" else None)
     return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Errors of two generations side by side, overall and per config type."""
+    table = _table(f"On the same {comparison.of_one.overall.n_structures} test structures")
+    table.add_column("config type")
+    table.add_column("count", justify="right")
+    for quantity in ("energy RMSE\nmeV/atom", "force RMSE\nmeV/Å"):
+        for generation in (comparison.one, comparison.other):
+            table.add_column(f"{quantity}\ngen. {generation}", justify="right", no_wrap=True)
+        table.add_column("change", justify="right", no_wrap=True)
+    of_one, of_other = comparison.of_one, comparison.of_other
+    for name, one in {**of_one.by_config_type, "all": of_one.overall}.items():
+        other = of_other.overall if name == "all" else of_other.by_config_type[name]
+        table.add_row(
+            escape(name),
+            str(one.n_structures),
+            *_change(one.energy_rmse, other.energy_rmse, 2),
+            *_change(one.force_rmse, other.force_rmse, 1),
+            style="bold" if name == "all" else None,
+        )
+    return table
+
+
+def _change(one: float, other: float, digits: int) -> tuple[str, str, str]:
+    change = f"{other / one - 1:+.0%}" if one else ""
+    return f"{one:.{digits}f}", f"{other:.{digits}f}", change
 
 
 def _table(title: str | None = None) -> Table:

@@ -58,7 +58,7 @@ def test_a_campaign_from_init_to_evaluate(
     assert shown.stdout == ""
     assert str(campaign.potentials / "potential_gen_01.yace") in shown.stderr
     status = json.loads(mlip_train("status", campaign.root, "--json").stdout)
-    assert [row["state"] for row in status["generations"]] == ["published"]
+    assert [row["state"] for row in status["generations"]] == ["accepted"]
     assert status["train"] + status["test"] == 6
 
     on_test = json.loads(mlip_train("evaluate", campaign.root, "--json").stdout)
@@ -165,7 +165,7 @@ def test_schema_is_json_on_stdout() -> None:
 def test_evaluate_before_the_first_potential(make_campaign: MakeCampaign) -> None:
     done = mlip_train("evaluate", make_campaign().root)
     assert done.returncode == 2
-    assert "no potential yet" in done.stderr
+    assert "no accepted potential" in done.stderr
 
 
 @pytest.mark.engine

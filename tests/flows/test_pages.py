@@ -123,7 +123,7 @@ def test_a_completed_run_tells_of_its_potential(
         assert noise not in said
     browser.click("Subflow Runs", "Si melt training 2")
     browser.click("Artifacts", artifact_key(runs.campaign.root, "dataset"))
-    whats = ("dataset", "selection", "training", "dimers", "errors", "loss-curve", "potential")
+    whats = ("dataset", "selection", "training", "checks", "errors", "loss-curve", "potential")
     browser.read(*(artifact_key(runs.campaign.root, what) for what in whats))
 
 
@@ -137,7 +137,7 @@ def test_a_skipped_run_tells_that_nothing_is_new(look: Callable[..., str], runs:
 @pytest.mark.parametrize(
     ("how", "texts"),
     [
-        ("rejected", ("Rejected", "was trained, but not published: Si and Si fall", "Add structures in which")),
+        ("rejected", ("Rejected", "rejected: dimer: Si and Si fall", "Add structures in which")),
         ("failed", ("Failed", "its loss is not a finite number", "The dataset is kept; mend the cause")),
     ],
 )
