@@ -16,7 +16,8 @@ __all__ = ["awaiting_training", "check_accepted", "decide"]
 def awaiting_training(campaign: Campaign) -> int | None:
     """The newest generation, if it has no potential, or a rejected one that is not what would be trained now.
 
-    That is so when the configuration was changed since, or another potential is current than it was compared with.
+    That is so when the configuration was changed since, another potential is current than it was compared with, or
+    its files were not what was trained, which the next attempt makes good.
     """
     pending, published = campaign.pending_generation(), campaign.published_generations()
     if pending is not None or not published or published[-1] != campaign.store.generations[-1]:
@@ -26,7 +27,8 @@ def awaiting_training(campaign: Campaign) -> int | None:
     rejected = Potential.of(campaign, published[-1]).record
     is_other = rejected.lineage.config_hash != campaign.config.digest
     is_other_parent = rejected.errors.parent != campaign.current_generation()
-    return published[-1] if is_other or is_other_parent else None
+    has_broken_files = any(check.name == "consistency" and check.passed is False for check in rejected.checks)
+    return published[-1] if is_other or is_other_parent or has_broken_files else None
 
 
 def check_accepted(campaign: Campaign, potential: Potential) -> None:

@@ -52,7 +52,10 @@ class Gate(FrozenModel):
     """When a potential becomes the current one; else it is published as rejected."""
 
     max_regression: Annotated[float, BeforeValidator(_share)] = Field(
-        0.05, ge=0, le=10, description="Largest share by which an error may exceed the parent's, 0.05 or 5 %."
+        0.05,
+        ge=0,
+        le=1,
+        description="Largest share by which an error may exceed the parent's; campaign.yaml may say 5 %.",
     )
     on: tuple[Measure, ...] = Field(
         ("force_rmse", "energy_rmse"), description="Errors on the test set that are compared with the parent's."

@@ -18,6 +18,7 @@ import pytest
 from mlip_train.acceptance import awaiting_training, check_accepted, decide
 from mlip_train.accumulation import accumulate
 from mlip_train.campaign import Campaign
+from mlip_train.check import Check
 from mlip_train.errors import CorruptFileError, InputError, RejectedPotentialError
 from mlip_train.gate import Decision, Verdict, read_standing
 from mlip_train.potential import Potential, publish
@@ -317,3 +318,13 @@ def test_every_rejected_attempt_is_kept(rejected: Campaign, write_batch: WriteBa
 def test_a_rejected_generation_is_trained_again_when_its_parent_is_no_longer_current(rejected: Campaign) -> None:
     decide(rejected, 1, decision(False))
     assert awaiting_training(rejected) == 2
+
+
+def test_a_generation_whose_files_were_broken_is_made_again(
+    campaign: Campaign, write_batch: WriteBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Check(name="consistency", passed=False, told="it was changed afterwards")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.mlip_train.planning.check_fit", lambda *args: [broken])
+        assert not add(campaign, write_batch(0, 6)).record.accepted
+    assert add(campaign, write_batch(0, 6)).record.accepted

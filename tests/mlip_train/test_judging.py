@@ -153,6 +153,7 @@ def test_a_share_may_be_said_in_percent(said: object, meant: float) -> None:
         {"max_regression": "five %"},
         {"max_regression": "nan %"},
         {"max_regression": -0.1},
+        {"max_regression": 5},
         {"on": ["rmse"]},
         {"requires": []},
     ],
