@@ -36,6 +36,7 @@ preset: quick
 basis: {functions_per_element: 40}   # few, for minutes on two cores
 fit: {max_epochs: 20}
 reference: {kind: zbl, mode: core}   # keeps atoms apart that MD drives together
+gate: {on: []}   # the first test structures are nearly perfect crystals; learning heat costs accuracy there
 """
 EXPLORED = ((300, 3.60), (600, 3.62), (900, 3.64), (1200, 3.66))  # K, lattice constant in Å
 STEPS, LOOK_EVERY = 400, 5  # of 5 fs

@@ -27,6 +27,7 @@ _TOLD: Final[dict[Measure, tuple[str, str]]] = {
 _NEGLIGIBLE: Final = {"meV/atom": 0.01, "meV/Å": 0.1, "GPa": 0.001}
 _DOUBLED: Final = 2.0  # times the parent's error
 _DOUBT: Final = 0.01  # that equal potentials differ as much on so few structures
+_FEWEST: Final = 3  # structures; fewer tell nothing
 _INDEPENDENT: Final = {"meV/atom": 1, "meV/Å": 3, "GPa": 6}  # errors of a structure, at least
 
 
@@ -80,6 +81,8 @@ def _is_worse(ratio: ErrorRatio, allowed: float, tries: int) -> bool:
 
 def _is_beyond_doubt(ratio: ErrorRatio, tries: int) -> bool:
     """Whether an error is far larger, by an F test; of few structures the jackknife leaves nearly all open."""
+    if ratio.n_structures < _FEWEST:
+        return False
     freedom = _INDEPENDENT[_TOLD[ratio.measure][1]] * ratio.n_structures
     return ratio.own > math.sqrt(fisher_f.isf(_DOUBT / tries, freedom, freedom)) * ratio.parent
 

@@ -15,6 +15,7 @@ elements: [Cu]
 basis: {cutoff: 4.5, functions_per_element: 20, nradmax_by_orders: [5, 3, 2], lmax_by_orders: [0, 2, 1]}
 fit: {max_epochs: 3}
 reference: {kind: zbl, mode: core}
+gate: {on: []}
 """
 
 

@@ -94,8 +94,8 @@ def test_one_or_two_structures_of_a_config_type_may_double(n: int, accepted: boo
         ("energy_rmse", 3, 4.0, True),
         ("energy_rmse", 3, 5.0, False),
         ("energy_rmse", 20, 1.1, False),
-        ("force_rmse", 1, 4.0, True),
-        ("force_rmse", 1, 5.0, False),
+        ("force_rmse", 2, 9.0, True),  # nor do two tell more
+        ("force_rmse", 3, 9.0, False),
     ],
 )
 def test_what_counts_as_doubled_depends_on_how_few_they_are(
