@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mlip_train.errors import CorruptFileError
 from mlip_train.evaluation import Residual
@@ -40,14 +41,15 @@ _ROWS_AT_ONCE: Final = 256  # in memory
 def keep_residuals(path: Path, residuals: Iterable[Residual]) -> Iterator[Residual]:
     """Pass residuals on, and write them to a Parquet file on the way; it is there when all have passed."""
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        rows: list[dict[str, Any]] = []
+        waiting: list[Residual] = []
         for residual in residuals:
-            rows.append(_to_row(residual))
-            if len(rows) == _ROWS_AT_ONCE:
-                writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-                rows.clear()
+            waiting.append(residual)
+            if len(waiting) == _ROWS_AT_ONCE:
+                writer.write_table(_as_table(waiting))
+                waiting.clear()
             yield residual
-        writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+        if waiting:
+            writer.write_table(_as_table(waiting))
 
 
 def read_residuals(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -70,20 +72,30 @@ def read_residuals(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
         ) from error
 
 
-def _to_row(residual: Residual) -> dict[str, Any]:
-    structure, prediction = residual.structure, residual.prediction
-    n_atoms = len(structure.numbers)
-    return {
-        "structure_id": structure.structure_id,
-        "source": structure.source,
-        "frame": structure.frame,
-        "config_type": structure.config_type,
-        "numbers": structure.numbers.astype(np.int16),
-        "energy": (structure.energy - residual.reference) / n_atoms,
-        "energy_predicted": prediction.energy / n_atoms,
-        "forces": list(structure.forces.astype(np.float32)),
-        "forces_predicted": list(prediction.forces.astype(np.float32)),
-        "stress": structure.stress,
-        "stress_predicted": prediction.stress,
-        "gamma": None if prediction.graded is None else prediction.graded.gamma,
+def _as_table(residuals: Sequence[Residual]) -> pa.Table:
+    structures, predictions = [r.structure for r in residuals], [r.prediction for r in residuals]
+    n_atoms = [len(structure.numbers) for structure in structures]
+    columns = {
+        "structure_id": [structure.structure_id for structure in structures],
+        "source": [structure.source for structure in structures],
+        "frame": [structure.frame for structure in structures],
+        "config_type": [structure.config_type for structure in structures],
+        "numbers": _lists([structure.numbers for structure in structures], np.int16),
+        "energy": [(r.structure.energy - r.reference) / n for r, n in zip(residuals, n_atoms, strict=True)],
+        "energy_predicted": [p.energy / n for p, n in zip(predictions, n_atoms, strict=True)],
+        "forces": _lists([structure.forces for structure in structures], np.float32),
+        "forces_predicted": _lists([prediction.forces for prediction in predictions], np.float32),
+        "stress": [structure.stress for structure in structures],
+        "stress_predicted": [prediction.stress for prediction in predictions],
+        "gamma": [None if p.graded is None else p.graded.gamma for p in predictions],
     }
+    return pa.table(columns, SCHEMA)
+
+
+def _lists(arrays: Sequence[NDArray[Any]], kind: type[np.number[Any]]) -> pa.ListArray:
+    """One list per array, of numbers or of vectors; by way of Python objects it would take ten times as long."""
+    flat = np.concatenate(arrays)
+    values = pa.array(flat.astype(kind).ravel())
+    if flat.ndim == 2:
+        values = pa.FixedSizeListArray.from_arrays(values, flat.shape[1])
+    return pa.ListArray.from_arrays(np.cumsum([0, *map(len, arrays)]).astype(np.int32), values)
