@@ -72,6 +72,8 @@ def _is_negligible(ratio: ErrorRatio) -> bool:
 
 
 def _is_worse(ratio: ErrorRatio, allowed: float, tries: int) -> bool:
+    if ratio.n_structures < _FEWEST:
+        return False
     is_chance = ratio.at_least <= 1 + allowed
     has_doubled = ratio.own > _DOUBLED * ratio.parent
     if ratio.config_type is not None:  # to become somewhat worse here is the price of becoming better elsewhere
@@ -81,8 +83,6 @@ def _is_worse(ratio: ErrorRatio, allowed: float, tries: int) -> bool:
 
 def _is_beyond_doubt(ratio: ErrorRatio, tries: int) -> bool:
     """Whether an error is far larger, by an F test; of few structures the jackknife leaves nearly all open."""
-    if ratio.n_structures < _FEWEST:
-        return False
     freedom = _INDEPENDENT[_TOLD[ratio.measure][1]] * ratio.n_structures
     return ratio.own > math.sqrt(fisher_f.isf(_DOUBT / tries, freedom, freedom)) * ratio.parent
 

@@ -75,6 +75,11 @@ def test_errors_that_do_not_matter_may_grow(own: float, accepted: bool) -> None:
     assert judge(Gate(), evaluation(ratio(9, 9, own=own, parent=own / 10)), []).accepted is accepted
 
 
+@pytest.mark.parametrize(("n", "accepted"), [(2, True), (3, False)])
+def test_two_structures_reject_nothing_even_if_they_agree(n: int, accepted: bool) -> None:
+    assert judge(Gate(), evaluation(ratio(9.0, 8.0, n_structures=n)), []).accepted is accepted
+
+
 def test_a_config_type_may_become_somewhat_worse() -> None:
     assert judge(Gate(), evaluation(ratio(0.9, 1.8, on="config_type", config_type="Vacancy")), []).accepted
 
