@@ -1,7 +1,5 @@
 """Register the service with a Prefect server: work pools, deployments and automations. May be repeated."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess
@@ -9,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -95,7 +93,7 @@ def _provide_pool(client: SyncPrefectClient, name: str, slots: int | None) -> No
 
 def _provide_automation(wanted: Automation) -> None:
     try:
-        known = Automation.read(name=wanted.name)
+        known = cast(Automation, Automation.read(name=wanted.name))  # outside of an event loop, as here
     except ValueError:  # there is none
         wanted.create()
         return

@@ -23,9 +23,9 @@ import psutil
 import tenacity
 from pydantic import ValidationError
 
+from mlip_train.base.files import write_atomically
+from mlip_train.base.frozen import Frozen
 from mlip_train.errors import InputError
-from mlip_train.files import write_atomically
-from mlip_train.model import FrozenModel
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -38,7 +38,7 @@ _ATTEMPTS = 3
 _PATIENCE = 180.0  # seconds; a first start migrates the database
 
 
-class _Running(FrozenModel):
+class _Running(Frozen):
     pid: int
     created: float  # of the process, so that a reused pid is not mistaken for the server
     port: int
@@ -151,12 +151,9 @@ class LocalServer:
 
     def _comes_up(self, running: _Running) -> bool:
         """Wait for a server to answer; False when its process ends instead."""
-
-        def has_ended(_: tenacity.RetryCallState) -> bool:
-            return self._running() is None
-
+        patience = tenacity.stop_after_delay(_PATIENCE)
         waiting = tenacity.Retrying(
-            stop=tenacity.stop_any(tenacity.stop_after_delay(_PATIENCE), has_ended),
+            stop=lambda attempt: patience(attempt) or self._running() is None,
             wait=tenacity.wait_fixed(0.3),
             retry=tenacity.retry_if_result(lambda up: not up),
         )
@@ -228,11 +225,11 @@ def configured_server_problem() -> str | None:
 
     with get_client(sync_client=True) as client:
         error = client.api_healthcheck()
-        if error is None:  # which is told to everybody
+        if error is None:  # which everybody may know
             return _password_problem(client)
     return (
         f"PREFECT_API_URL is {get_current_settings().api.url}, but nothing answers there ({error}); start that "
-        "server, or unset PREFECT_API_URL to use a local one"
+        "server, or unset PREFECT_API_URL (in a profile: prefect config unset PREFECT_API_URL) to use a local one"
     )
 
 

@@ -1,7 +1,5 @@
 """One worker for each work pool, on this machine, until it is ended."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

@@ -1,11 +1,9 @@
 """A Prefect process worker that ends its runs before itself: `python -m deployments.worker POOL [OPTIONS]`.
 
-Prefect's own worker, told to end (`docker stop`, `systemctl stop`, the end of an allocation), kills its runs:
-their engine goes on or dies without its interim potential, and the server shows them as Running until it has
-missed their heartbeats.
+Prefect's own worker, when it is asked to end (`docker stop`, `systemctl stop`, the end of an allocation), kills
+its runs: their engine goes on or dies without its interim potential, and the server shows them as Running until it
+has missed their heartbeats.
 """
-
-from __future__ import annotations
 
 import contextlib
 import signal
@@ -23,14 +21,14 @@ _PATIENCE = 60.0  # seconds for the runs to stop their engine and tell the serve
 
 
 def run_worker(arguments: Sequence[str]) -> int:
-    """Run `prefect worker start` until it ends or this process is told to; return its exit code, 0 when told."""
+    """Run `prefect worker start` until it ends or this process is asked to; return its exit code, 0 when asked."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process", "--pool", *arguments]
     worker: subprocess.Popen[bytes] | None = None
-    told = False
+    asked = False
 
     def end(*_: int | FrameType | None) -> None:
-        nonlocal told
-        told = True
+        nonlocal asked
+        asked = True
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         if worker is None:
@@ -43,13 +41,13 @@ def run_worker(arguments: Sequence[str]) -> int:
         signal.signal(number, end)
     worker = subprocess.Popen(command, process_group=0)  # Ctrl-C reaches it through `end` only
     code = worker.wait()
-    return 0 if told else code
+    return 0 if asked else code
 
 
 def _end_runs(worker: int) -> None:
     """Tell flow runs to end, and wait for them: each stops its engine and reports that it crashed."""
     deadline = time.monotonic() + _PATIENCE
-    # again and again: until it is told to end itself, the worker begins others
+    # again and again: until it is asked to end itself, the worker begins others
     while (runs := _runs_of(worker)) and time.monotonic() < deadline:
         for run in runs:
             with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
@@ -59,7 +57,7 @@ def _end_runs(worker: int) -> None:
 
 def _runs_of(worker: int) -> list[psutil.Process]:
     try:
-        return psutil.Process(worker).children()
+        return list(psutil.Process(worker).children())
     except psutil.NoSuchProcess:
         return []
 

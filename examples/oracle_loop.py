@@ -44,7 +44,7 @@ NEW, TOO_NEW = 2.0, 25.0  # extrapolation grades: worth a label; MD is not to be
 PICKED_PER_RUN = 3
 
 
-class Run(NamedTuple):
+class Exploration(NamedTuple):
     """Snapshots of molecular dynamics, and the largest extrapolation grade in each."""
 
     snapshots: Path
@@ -112,7 +112,7 @@ def label(structures: Path, oracle: str) -> Path:
 
 
 @task(task_run_name="explore {kelvin} K")
-def explore(potential: Path, kelvin: int, lattice: float, folder: Path) -> Run:
+def explore(potential: Path, kelvin: int, lattice: float, folder: Path) -> Exploration:
     """Run MD with the potential, which grades every atom, and stop where it only guesses."""
     random = np.random.default_rng(2)
     atoms = bulk("Cu", a=lattice, cubic=True).repeat(2)
@@ -126,11 +126,11 @@ def explore(potential: Path, kelvin: int, lattice: float, folder: Path) -> Run:
             gamma.append(float(atoms.calc.results["gamma"].max()))
             if gamma[-1] > TOO_NEW:
                 break
-    return Run(write(folder / f"{kelvin}K.traj", snapshots), gamma)
+    return Exploration(write(folder / f"{kelvin}K.traj", snapshots), gamma)
 
 
 @task
-def pick(runs: list[Run], path: Path) -> Path | None:
+def pick(runs: list[Exploration], path: Path) -> Path | None:
     """Write few structures that differ: of the new ones of each run the newest early, midway and late."""
     picked: list[Atoms] = []
     for run in runs:

@@ -1,22 +1,28 @@
 """What a run's log and its end tell whoever looks at its page."""
 
-from __future__ import annotations
-
 import logging
-from typing import Any, Final
+from typing import Final, Never, TypeVar, cast
 
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Failed, State
+from prefect.states import Failed
 
 from mlip_train.errors import MlipTrainError, RejectedPotentialError
 
-__all__ = ["OUR_FLOWS", "REJECTED", "failed", "tell_plainly"]
+__all__ = ["OUR_FLOWS", "REJECTED", "ends_in", "failed", "log_plainly"]
+
+Result = TypeVar("Result")
 
 REJECTED: Final = "Rejected"  # the state of a run whose potential was not accepted
 OUR_FLOWS: Final = ("train-generation", "train-potential", "watch-inbox")
 
 
-def failed(error: MlipTrainError) -> State[Any]:
+def ends_in(state: State[Result]) -> Result:
+    """Let a flow end in a state: Prefect takes a state that is returned, and gives callers its result instead."""
+    return cast("Result", state)
+
+
+def failed(error: MlipTrainError) -> State[Never]:
     """State `Failed`, or `Rejected` for a potential that was trained and not accepted.
 
     The state's message is the reason alone; callers in Python get the error itself.
@@ -26,7 +32,7 @@ def failed(error: MlipTrainError) -> State[Any]:
     return Failed(name=name, message=str(error), data=error)
 
 
-def tell_plainly() -> None:
+def log_plainly() -> None:
     """Leave Prefect's lines on failures out of the log, and those that only say that a task has ended.
 
     What `failed` tells would be repeated: with a traceback, which tells a user nothing more, or without line ends.
@@ -37,8 +43,8 @@ def tell_plainly() -> None:
 
 
 def _is_news_of_a_task(record: logging.LogRecord) -> bool:
-    is_told_by_flow = record.exc_info is not None and isinstance(record.exc_info[1], MlipTrainError)
-    is_news = not is_told_by_flow and not record.getMessage().startswith("Finished in state ")
+    is_reported_by_flow = record.exc_info is not None and isinstance(record.exc_info[1], MlipTrainError)
+    is_news = not is_reported_by_flow and not record.getMessage().startswith("Finished in state ")
     return is_news or not _is_ours(record)
 
 

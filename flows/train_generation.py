@@ -1,40 +1,31 @@
 """DFT results in, the next potential out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
-from prefect.states import Completed, State
+from prefect.states import Completed
 from prefect.utilities.urls import url_for
 from pydantic import WithJsonSchema
 
-from flows.ending import failed, tell_plainly
+from flows.ending import ends_in, failed, log_plainly
 from flows.train_committee import train_committee
 from flows.train_potential import train_where_placed
-from mlip_train.acceptance import check_accepted
-from mlip_train.accumulation import Accumulation
-from mlip_train.campaign import Campaign
+from mlip_train.assess.decision import check_accepted
+from mlip_train.base.frozen import Frozen
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.campaign.new_campaign import NewCampaign, provide_campaign
 from mlip_train.errors import MlipTrainError
-from mlip_train.model import FrozenModel
-from mlip_train.new_campaign import NewCampaign, provide_campaign
-from mlip_train.potential import Potential
+from mlip_train.intake.accumulation import Accumulation
+from mlip_train.potential.potential import Potential
 from tasks.accumulate import accumulate
 from tasks.artifacts import never_in_the_way
-from tasks.check import check
-from tasks.deploy import deploy
-from tasks.evaluate import evaluate
-from tasks.grade import grade
-from tasks.publish import publish
-from tasks.render import render
-from tasks.report import report
-from tasks.select import select
-from tasks.start import start
+from tasks.steps import check, close, evaluate, grade, judge, lay_basis, publish, render, report, select, start
 
 __all__ = ["GenerationResult", "train_generation"]
 
@@ -47,7 +38,7 @@ _TEMPORARY_SERVER = (
 )
 
 
-class GenerationResult(FrozenModel):
+class GenerationResult(Frozen):
     """What a run came to: the new potential, or the current one when there was nothing to learn."""
 
     status: Literal["published", "skipped"]
@@ -77,14 +68,14 @@ def train_generation(
     _greet()
     try:
         here = provide_campaign(campaign, new_campaign)
-        with here.hold(on_wait=_tell_of_waiting):
-            return _run(here, [str(source) for source in data])
+        with here.hold(on_wait=_log_waiting):
+            return ends_in(_run(here, [str(source) for source in data]))
     except MlipTrainError as error:
-        return failed(error)
+        return ends_in(failed(error))
 
 
 def _greet() -> None:
-    tell_plainly()
+    log_plainly()
     logger = get_run_logger()
     # for the terminal; the page needs no link to itself
     logger.info("This run in Prefect: %s", url_for("flow-run", obj_id=flow_run.id), extra={"send_to_api": False})
@@ -97,22 +88,24 @@ def _run(here: Campaign, data: list[str]) -> State[GenerationResult]:
     if batch.generation is None:
         return _skipped(here, batch)
     _name_run(f"{here.name} generation {batch.generation}")
-    selection = select(here.root, batch.generation)
-    plan = start(here.root, batch.generation, selection)
+    ground = lay_basis(here.root, batch.generation)
+    selection = select(ground)
+    plan = start(ground, selection)
     render(plan)
     fit = train_where_placed(plan)
-    deployment = deploy(plan)
+    closed = close(plan)
     grade(plan)
     evaluation = evaluate(plan)
-    checks = check(plan, deployment, evaluation)
-    committee = train_committee(plan, deployment)
-    potential = publish(plan, fit, deployment, evaluation, checks, committee)
+    checks = check(plan, closed)
+    verdict = judge(plan, evaluation, checks)
+    committee = train_committee(plan, closed)
+    potential = publish(plan, fit, closed, evaluation, checks, verdict, committee)
     report(here.root, potential)
     check_accepted(here, potential)
     return _published(potential, batch)
 
 
-def _tell_of_waiting(busy: str) -> None:
+def _log_waiting(busy: str) -> None:
     get_run_logger().info("%s; waiting for it to end", busy)
 
 

@@ -1,12 +1,11 @@
 """The fit of a generation, where its engine runs: in the process of the generation, or on a GPU machine."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -18,10 +17,11 @@ from prefect.exceptions import CancelledRun, CrashedRun, FailedRun, ObjectNotFou
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from flows.ending import failed, tell_plainly
-from mlip_train.campaign import Campaign
+from flows.ending import ends_in, failed, log_plainly
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.campaign.fit_plan import FitPlan, finished_fit, read_plan
 from mlip_train.errors import EngineNotFoundError, MlipTrainError, TrainingInterruptedError
-from mlip_train.planning import FitPlan, FitRecord, finished_fit, read_plan
+from mlip_train.records.fit import FitRecord
 from tasks.train import train
 
 __all__ = ["begin_training", "train_potential", "train_where_placed"]
@@ -45,11 +45,11 @@ def train_potential(campaign: Path, generation: int, identity: str, member: int 
         identity: Which fit is meant: `identity` in its plan.json.
         member: Number of a member of the generation's committee; 0 for the generation's own fit.
     """
-    tell_plainly()
+    log_plainly()
     try:
         return train(read_plan(Campaign(campaign), generation, identity, member))
     except MlipTrainError as error:
-        return failed(error)
+        return ends_in(failed(error))
 
 
 def train_where_placed(plan: FitPlan) -> FitRecord:
@@ -79,13 +79,14 @@ def begin_training(plan: FitPlan) -> Callable[[], FitRecord]:
         get_run_logger().info("This run is in the work pool of %s: it trains itself", placement.deployment)
         return partial(train_potential, **parameters)
     get_run_logger().info("%s is trained by %s", plan.name.capitalize(), placement.deployment)
-    with _told_if_lost(plan, placement.deployment):
-        run = run_deployment(placement.deployment, parameters=parameters, timeout=0)
+    with _explained_if_lost(plan, placement.deployment):
+        # outside of an event loop, as here, it answers at once
+        run = cast(FlowRun, run_deployment(placement.deployment, parameters=parameters, timeout=0))
     return partial(_wait_for, plan, placement.deployment, run)
 
 
 def _wait_for(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
-    with _told_if_lost(plan, deployment), get_client(sync_client=True) as client:
+    with _explained_if_lost(plan, deployment), get_client(sync_client=True) as client:
         while run.state is not None and not run.state.is_final():
             time.sleep(_LOOK_EVERY)
             run = client.read_flow_run(run.id)
@@ -93,7 +94,7 @@ def _wait_for(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
 
 
 @contextmanager
-def _told_if_lost(plan: FitPlan, deployment: str) -> Iterator[None]:
+def _explained_if_lost(plan: FitPlan, deployment: str) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, PrefectException) as error:  # its run was deleted, or it takes other parameters
@@ -137,9 +138,9 @@ def _record_of(plan: FitPlan, deployment: str, run: FlowRun) -> FitRecord:
             f"{deployment} has trained {plan.name}, but {plan.run.fit_record} is not here; its "
             "workers must see the campaign under the same path on the same file system"
         )
-    told = f"{state.name}: {state.message}" if state is not None else "it has no state"
+    reason = f"{state.name}: {state.message}" if state is not None else "it has no state"
     interrupted = TrainingInterruptedError(
-        f"{plan.name} was not trained by {deployment} ({told}); run the same command again: "
+        f"{plan.name} was not trained by {deployment} ({reason}); run the same command again: "
         "it resumes from the newest interim potential"
     )
     try:

@@ -1,22 +1,21 @@
 """What was dropped into a campaign's inbox in, the next potential out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, State
+from prefect.states import Completed
 from pydantic import Field
 
-from flows.ending import REJECTED, failed, tell_plainly
+from flows.ending import REJECTED, ends_in, failed, log_plainly
 from flows.train_generation import GenerationResult, train_generation
-from mlip_train.accumulation import Accumulation, preview
-from mlip_train.campaign import Campaign
+from mlip_train.campaign.campaign import Campaign
 from mlip_train.errors import CampaignBusyError, MlipTrainError
-from mlip_train.inbox import Inbox
-from mlip_train.potential import Potential
+from mlip_train.intake.accumulation import Accumulation, preview
+from mlip_train.intake.inbox import Inbox
+from mlip_train.potential.potential import Potential
 from tasks.inbox import claim, examine, finish
 
 __all__ = ["watch_inbox"]
@@ -44,11 +43,11 @@ def watch_inbox(
         settle_seconds: A file or folder is complete when it did not change for so long (s). Choose it longer than
             the pauses of whoever writes there, and than the attribute cache of a network file system (often 60 s).
     """
-    tell_plainly()
+    log_plainly()
     try:
-        return _watch(Campaign(campaign), min_new_structures, settle_seconds)
+        return ends_in(_watch(Campaign(campaign), min_new_structures, settle_seconds))
     except MlipTrainError as error:
-        return failed(error)
+        return ends_in(failed(error))
 
 
 def _watch(here: Campaign, min_new_structures: int, settle_seconds: float) -> State[GenerationResult]:

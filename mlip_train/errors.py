@@ -3,29 +3,29 @@
 ::
 
     MlipTrainError
-    ├── InputError                    exit 2: the user can mend it; nothing was changed
+    ├── InputError                    exit 2: the user can mend it; the dataset holds nothing bad
     │   ├── ConfigError               campaign.yaml says something impossible
-    │   ├── CampaignNotFoundError     no campaign here, or one where a new one should go
+    │   ├── CampaignNotFoundError     no campaign here, and perhaps none can be made here
+    │   ├── CampaignExistsError       a campaign is here already
     │   ├── CampaignBusyError         another run holds the campaign
-    │   ├── NoUsableStructuresError   not one structure of the batch passed the gate
-    │   └── CorruptFileError          a stored file is not what its checksum says
+    │   ├── NoUsableStructuresError   not one structure of the batch passed the frame check
+    │   └── CorruptFileError          a stored file is missing, unreadable or not what was recorded
     ├── RejectedPotentialError        exit 4: trained and kept, but not fit to become the current one
     └── EngineError                   exit 3: the dataset is kept, the generation can be run again
         ├── EngineNotFoundError       the pacemaker command, or the deployment that runs it, is not there
         ├── NoGpuError                a GPU was asked for, and there is none
         ├── TrainingFailedError       the fit ended without a potential worth having
         ├── TrainingInterruptedError  the fit was stopped before its end; it can be resumed
-        └── InconsistentPotentialError  the exported file is not what was trained
+        └── InconsistentPotentialError  it predicts what is not a number, or nothing to compare
 
 Each message names the culprit (file, frame or key), what was expected, and what to do.
 """
-
-from __future__ import annotations
 
 from typing import ClassVar
 
 __all__ = [
     "CampaignBusyError",
+    "CampaignExistsError",
     "CampaignNotFoundError",
     "ConfigError",
     "CorruptFileError",
@@ -49,7 +49,7 @@ class MlipTrainError(Exception):
 
 
 class InputError(MlipTrainError):
-    """Bad input, config or campaign state. Nothing was changed."""
+    """Bad input or configuration, or a damaged file. Bad input leaves the dataset unchanged."""
 
     exit_code = 2
 
@@ -62,6 +62,10 @@ class CampaignNotFoundError(InputError):
     """A directory is not a campaign, or cannot become one."""
 
 
+class CampaignExistsError(InputError):
+    """A new campaign was to go where there is one."""
+
+
 class CampaignBusyError(InputError):
     """Another process is working on the campaign."""
 
@@ -71,7 +75,7 @@ class NoUsableStructuresError(InputError):
 
 
 class CorruptFileError(InputError):
-    """A file of the campaign differs from what was recorded when it was written."""
+    """A file of the campaign is missing, unreadable, or not what was recorded when it was written."""
 
 
 class RejectedPotentialError(MlipTrainError):
@@ -95,7 +99,7 @@ class NoGpuError(EngineError):
 
 
 class TrainingFailedError(EngineError):
-    """The engine ended without evidence of a trained potential."""
+    """A fit ended, or could not begin, without a potential worth having."""
 
 
 class TrainingInterruptedError(EngineError):
@@ -103,4 +107,4 @@ class TrainingInterruptedError(EngineError):
 
 
 class InconsistentPotentialError(EngineError):
-    """The exported potential does not predict what the trainer predicted."""
+    """A potential predicts what is not a finite number, or its trainer left nothing to compare with."""

@@ -1,17 +1,16 @@
 """Taking DFT results into the dataset."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from prefect import task
 from prefect.logging import get_run_logger
 
-from mlip_train.accumulation import Accumulation
-from mlip_train.accumulation import accumulate as accumulate_batch
-from mlip_train.campaign import Campaign
-from mlip_train.staging import stage_dft_results
-from tasks.artifacts import report_dataset
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.intake.accumulation import Accumulation
+from mlip_train.intake.accumulation import accumulate as accumulate_batch
+from mlip_train.intake.staging import stage_dft_results
+from mlip_train.report.artifact_pages import dataset_rows
+from tasks.artifacts import leave_table
 
 __all__ = ["accumulate", "stage_dft_results"]
 
@@ -24,5 +23,5 @@ def accumulate(campaign: Path, data: list[str]) -> Accumulation:
     logger.info("Dataset: %s", summary)
     if summary.n_refused:
         logger.warning("Put into quarantine:\n%s", summary.list_refusals())
-    report_dataset(Campaign(campaign))
+    leave_table(campaign, "dataset", dataset_rows(Campaign(campaign)), "Structures in the dataset, per generation")
     return summary

@@ -1,18 +1,16 @@
 """Taking DFT results out of a campaign's inbox, and putting them away."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import task
 from prefect.logging import get_run_logger
 
-from mlip_train.arrivals import Arrivals
-from mlip_train.arrivals import examine as examine_inbox
-from mlip_train.campaign import Campaign
-from mlip_train.inbox import Inbox
-from mlip_train.reading import plain
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.intake.arrivals import Arrivals
+from mlip_train.intake.arrivals import examine as examine_inbox
+from mlip_train.intake.inbox import Inbox
+from mlip_train.intake.reading import plain
 
 __all__ = ["claim", "examine", "finish"]
 

@@ -1,20 +1,20 @@
-"""The fit of a generation."""
-
-from __future__ import annotations
+"""The fit of a generation: the library's, with a shell operation for its engine, reported to Prefect."""
 
 import contextlib
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-import filelock
 from prefect import task
 from prefect.logging import get_run_logger
+from prefect_shell import ShellOperation
+from prefect_shell.commands import ShellProcess
 
-from mlip_train.engine import Engine
-from mlip_train.generation import finish_fit, finish_linear
-from mlip_train.pacemaker.devices import check_visible_gpu, gpu_environment, visible_devices
-from mlip_train.planning import FitPlan, FitRecord, finished_fit
-from tasks.engine import run_engine
+from mlip_train.campaign.fit_plan import FitPlan
+from mlip_train.fit import training
+from mlip_train.pacemaker.metrics import FitProgress
+from mlip_train.pacemaker.supervision import EngineProcess, Listener
+from mlip_train.records.fit import FitRecord
+from tasks.artifacts import ProgressReport
 
 __all__ = ["train"]
 
@@ -22,58 +22,51 @@ __all__ = ["train"]
 @task(name="train", task_run_name="train")
 def train(plan: FitPlan) -> FitRecord:
     """Fit the potential with Pacemaker; call it directly, a submitted shell task outlives its cancellation."""
-    logger = get_run_logger()
-    if (earlier := finished_fit(plan.run, plan.identity)) is not None:
-        logger.info("This very fit ended well before; it is not repeated")
-        return earlier
-    if plan.is_linear:
-        logger.info("fit.max_epochs is 0: the linear solution is the potential of this generation")
-        record = finish_linear(plan)
-        _tell_left_out(record)
-        return record
-    with _training_alone(plan):
-        if (earlier := finished_fit(plan.run, plan.identity)) is not None:  # by the one that was waited for
-            return earlier
-        return _train_with_engine(plan)
+    return training.train(plan, _Reporter(plan), _in_shell_operation)
+
+
+class _Reporter(Listener):
+    """Passes on to the run's log, and to the progress on the generation's page."""
+
+    def __init__(self, plan: FitPlan) -> None:
+        self._logger, self._name = get_run_logger(), plan.name.capitalize()
+        self._report = ProgressReport(plan)
+
+    def note(self, message: str) -> None:
+        self._logger.info("%s", message)
+
+    def warn(self, message: str) -> None:
+        self._logger.warning("%s", message)
+
+    def progress(self, progress: FitProgress) -> None:
+        self._logger.info("%s, %s", self._name, progress, extra={"is_progress": True})
+        self._report.update(progress.percent, str(progress))
+
+    def end(self) -> None:
+        self._report.end()
+
+
+class _Shell:
+    """A shell operation's process as the library's supervision sees it."""
+
+    def __init__(self, process: ShellProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    def wait(self) -> int:
+        with contextlib.suppress(RuntimeError):  # a non-zero exit code is judged with the other evidence
+            self._process.wait_for_completion()
+        return int(self._process.return_code or 0)
 
 
 @contextlib.contextmanager
-def _training_alone(plan: FitPlan) -> Iterator[None]:
-    """Wait for a training of this generation that has outlived the run that started it."""
-    lock = filelock.FileLock(plan.run.training_lock)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        get_run_logger().warning("%s is being trained already; waiting for that", plan.name.capitalize())
-        lock.acquire(timeout=-1)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _train_with_engine(plan: FitPlan) -> FitRecord:
-    logger, began = get_run_logger(), time.monotonic()
-    _check_devices_here(plan.config.engine)
-    return_code = run_engine(plan)
-    seconds = time.monotonic() - began
-    record = finish_fit(plan, return_code, seconds)
-    spent = f" ({record.timings})" if record.timings else ""
-    logger.info("Trained %s in %.0f s%s; stopped: %s", plan.name, seconds, spent, record.stopped)
-    if record.return_code:
-        logger.warning("The engine ended with exit code %d after a complete fit", record.return_code)
-    _tell_left_out(record)
-    return record
-
-
-def _check_devices_here(engine: Engine) -> None:
-    if engine.gpu is None or engine.command != Engine().command:
-        return  # a launcher or another installation may see other devices; the engine itself tells which
-    devices = visible_devices({**engine.environment, **gpu_environment(engine.gpu)})
-    get_run_logger().info("This training will use %s", devices)
-    check_visible_gpu(engine.gpu, devices)
-
-
-def _tell_left_out(record: FitRecord) -> None:
-    if record.left_out:
-        get_run_logger().warning("The weighting policy left %d structures out of the fit", record.left_out)
+def _in_shell_operation(
+    commands: Sequence[str], environment: Mapping[str, str], folder: Path
+) -> Iterator[EngineProcess]:
+    with ShellOperation(
+        commands=list(commands), env=dict(environment), working_dir=folder, stream_output=False
+    ) as operation:
+        yield _Shell(operation.trigger())

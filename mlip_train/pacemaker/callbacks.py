@@ -3,8 +3,6 @@
 Imports nothing of the project: the package imports this module, for the engine to find it.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import sys

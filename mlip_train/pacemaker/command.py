@@ -1,7 +1,5 @@
 """The engine's command line: finding the program, and one safely quoted line of shell."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

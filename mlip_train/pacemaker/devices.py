@@ -1,26 +1,20 @@
-"""What TensorFlow computes on: asked before a training that needs a GPU, and told by the engine itself."""
-
-from __future__ import annotations
+"""What TensorFlow computes on: asked before a training that needs a GPU, and named by the engine itself."""
 
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
-from mlip_train.engine import Gpu
+from mlip_train.base.frozen import Frozen
+from mlip_train.config.engine import Gpu
 from mlip_train.errors import EngineError, NoGpuError
-from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.callbacks import COMPUTES_ON
-from mlip_train.pacemaker.log import last_attempt
 
 __all__ = [
     "Devices",
     "check_used_gpu",
     "check_visible_gpu",
-    "devices_told",
     "gpu_environment",
     "visible_devices",
 ]
@@ -34,7 +28,7 @@ print(json.dumps({"tensorflow": tf.__version__, "gpus": gpus}))
 """
 
 
-class Devices(FrozenModel):
+class Devices(Frozen):
     """What TensorFlow sees."""
 
     tensorflow: str  # version
@@ -67,8 +61,8 @@ def visible_devices(environment: Mapping[str, str] | None = None) -> Devices:
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"TensorFlow did not answer within {_PATIENCE:g} s; see: mlip-train doctor") from error
     except (subprocess.CalledProcessError, IndexError, ValueError) as error:
-        told = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        raise EngineError(f"TensorFlow cannot be used ({told[-1] if told else 'it said nothing'})") from error
+        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        raise EngineError(f"TensorFlow cannot be used ({lines[-1] if lines else 'it said nothing'})") from error
 
 
 def gpu_environment(gpu: Gpu | None) -> dict[str, str]:
@@ -94,7 +88,7 @@ def check_used_gpu(gpu: Gpu, devices: str) -> None:
     Raises
     ------
     NoGpuError
-        When the devices that it told name none although one is required.
+        When the devices that it named include none although one is required.
     """
     if gpu.required and "GPU" not in devices:
         raise _no_gpu(gpu, f"the engine computes on {devices}")
@@ -106,9 +100,3 @@ def _no_gpu(gpu: Gpu, but: str) -> NoGpuError:
         f"engine.gpu asks for {which}, but {but}. Install the CUDA build (make EXTRA=gpu install), look at "
         "nvidia-smi, or set engine.gpu: {required: false} to train on the CPU"
     )
-
-
-def devices_told(log: Path) -> str | None:
-    """What the engine said in its last attempt; None if nothing yet."""
-    told = [line.removeprefix(COMPUTES_ON) for line in last_attempt(log) if line.startswith(COMPUTES_ON)]
-    return told[-1] if told else None

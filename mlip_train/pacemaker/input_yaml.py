@@ -1,24 +1,18 @@
 """Rendering the engine's `input.yaml` from a campaign's configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from mlip_train.config import CampaignConfig, EnergyBasedWeighting
-from mlip_train.files import write_atomically
+from mlip_train.ace.curvature import first_inverse_hessian
+from mlip_train.base.files import write_atomically
+from mlip_train.config.campaign_config import CampaignConfig
+from mlip_train.config.fit import EnergyBasedWeighting
 from mlip_train.pacemaker.callbacks import STOP_CALLBACK, TELL_CALLBACK
 
-__all__ = [
-    "TEST_EVERY",
-    "basis_section",
-    "energy_based_policy",
-    "render_input",
-    "write_input",
-]
+__all__ = ["TEST_EVERY", "basis_section", "energy_based_policy", "render_input", "with_curvature", "write_input"]
 
 TEST_EVERY: Final = 5  # iterations between two evaluations of the test set
 
@@ -72,7 +66,7 @@ def render_input(
     *,
     climb_from_start: bool = False,
 ) -> dict[str, Any]:
-    """Everything the engine is told.
+    """The content of input.yaml.
 
     Parameters
     ----------
@@ -148,6 +142,22 @@ def energy_based_policy(weighting: EnergyBasedWeighting, seed: int) -> dict[str,
         "reftype": "all",
         "seed": seed,
     }
+
+
+def with_curvature(native: Mapping[str, Any], bbasis: Path, gram: Path) -> dict[str, Any] | None:
+    """Return the content of input.yaml with the first inverse Hessian; None where it can use none.
+
+    It can with BFGS on all coefficients, as long as they are not too many; see `first_inverse_hessian`.
+    """
+    fit = native["fit"]
+    if fit["optimizer"] != "BFGS" or "trainable_parameters" in fit:  # then the engine optimises a part of them
+        return None
+    inverse = first_inverse_hessian(bbasis, gram)
+    if inverse is None:
+        return None
+    # given options replace the engine's own, whose gtol is this
+    options = {**fit.get("options", {"gtol": 1e-8}), "hess_inv0": inverse}
+    return {**native, "fit": {**fit, "options": options}}
 
 
 def write_input(path: Path, native: Mapping[str, Any]) -> None:

@@ -4,25 +4,22 @@ The engine rewrites its interim file in place at every iteration, so a reader ma
 a kill may leave it empty. A copy counts once it was read back whole.
 """
 
-from __future__ import annotations
-
 import pandas as pd
-from pydantic import ValidationError
 
+from mlip_train.ace.bbasis import load_bbasis
+from mlip_train.base.files import atomic_path
+from mlip_train.base.frozen import Frozen
+from mlip_train.campaign.generation_directory import GenerationDirectory
 from mlip_train.errors import EngineError
-from mlip_train.files import atomic_path, write_atomically
-from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.model import FrozenModel
-from mlip_train.pacemaker.bbasis import load_bbasis
 from mlip_train.pacemaker.scratch import EngineScratch
 
 __all__ = ["InterimRecord", "discard_interim", "keep_interim", "resumable"]
 
 
-class InterimRecord(FrozenModel):
+class InterimRecord(Frozen):
     """What an interim potential belongs to."""
 
-    identity: str  # of the fit, see generation.FitPlan
+    identity: str  # of the fit, see `FitPlan`
     iterations: int  # done since the fit first began, over all attempts
     loss: float
     complete: bool  # has all functions; false while a ladder still adds some
@@ -49,19 +46,14 @@ def keep_interim(
     record = InterimRecord(
         identity=identity, iterations=iterations, loss=float(metrics["loss"].iloc[-1]), complete=complete
     )
-    write_atomically(run.interim_record, record.model_dump_json() + "\n")
+    record.save(run.interim_record)
     return record
 
 
 def resumable(run: GenerationDirectory, identity: str) -> InterimRecord | None:
     """The record of a kept interim potential of this very fit, if there is one."""
-    if not (run.interim_record.exists() and run.interim_potential.exists()):
-        return None
-    try:
-        record = InterimRecord.model_validate_json(run.interim_record.read_bytes())
-    except ValidationError:  # of another version of this program: that fit starts over
-        return None
-    return record if record.identity == identity else None
+    record = InterimRecord.load_if_known(run.interim_record) if run.interim_potential.exists() else None
+    return record if record is not None and record.identity == identity else None
 
 
 def discard_interim(run: GenerationDirectory) -> None:

@@ -1,7 +1,5 @@
 """Reading the engine's metrics.txt while it grows and after it ended."""
 
-from __future__ import annotations
-
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -11,8 +9,8 @@ from typing import Final
 
 import pandas as pd
 
+from mlip_train.base.files import write_atomically
 from mlip_train.errors import TrainingFailedError
-from mlip_train.files import write_atomically
 
 __all__ = ["FitProgress", "ProgressClock", "place_on", "read_metrics", "write_metrics"]
 
@@ -43,7 +41,7 @@ class FitProgress:
         return self.seconds_per_iteration * max(self.most_iterations - self.iteration, 0)
 
     def brief(self) -> str:
-        """The same as `str`, short enough to stand beside a progress bar."""
+        """Describe the progress in few words, to stand beside a progress bar."""
         left = "" if self.seconds_left is None else f"  {_duration(self.seconds_left)} left"
         errors = f"{self.energy_rmse:.1f} meV/atom  {self.force_rmse:.0f} meV/Å"
         return f"{self.iteration}/{self.most_iterations}  loss {self.loss:.3g}  {errors}{left}"

@@ -1,37 +1,25 @@
 """Judging a fit by its evidence. The exit code alone says neither that it trained nor that it did not."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import signal
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from mlip_train.ace.bbasis import coefficients_of, elements_of
+from mlip_train.campaign.generation_directory import GenerationDirectory
 from mlip_train.errors import EngineError, TrainingFailedError, TrainingInterruptedError
-from mlip_train.files import copy_atomically
-from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.pacemaker.bbasis import coefficients_of, elements_of
-from mlip_train.pacemaker.callbacks import USED_UP
+from mlip_train.pacemaker.log import log_tail
 from mlip_train.pacemaker.metrics import read_metrics
+from mlip_train.pacemaker.pickles import read_names
 from mlip_train.pacemaker.scratch import EngineScratch
 
-__all__ = ["collect_outcome", "engine_versions", "log_tail", "reason_it_stopped"]
-
-_LOG_LINES = 15
-_FIT_BEGINS = "Cycle fitting loop"  # said by the engine once per attempt and ladder step
-_REASONS = {  # of scipy.optimize.minimize
-    0: "flat (the optimiser's own criterion)",
-    1: "out of epochs",
-    2: "flat (no step lowers the loss any more)",
-    99: "flat (early stopping)",
-}
+__all__ = ["check_outcome", "engine_versions"]
 
 
-def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out: bool) -> int:
-    """Check what the engine left in its scratch directory and keep the good of it.
+def check_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out: bool) -> int:
+    """Look for the evidence of a trained potential in what the engine left in its scratch directory.
 
     Parameters
     ----------
@@ -74,26 +62,7 @@ def collect_outcome(run: GenerationDirectory, return_code: int, *, may_leave_out
             f"{'; '.join(problems)}. The dataset is kept; mend the cause and run the same command again.\n"
             f"End of {run.log}:\n{log_tail(run.log)}"
         )
-    _keep(run)
     return left_out
-
-
-def reason_it_stopped(log: Path) -> str:
-    """Why the last fit of a log ended, in a few words."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    last = text[max(text.rfind(_FIT_BEGINS), 0) :]
-    if USED_UP in last:
-        return "out of time (fit.max_hours)"
-    statuses = re.findall(r"Optimization result\(success=\w+, status=(\d+)", last)
-    return _REASONS.get(int(statuses[-1]), f"status {statuses[-1]}") if statuses else "ended"
-
-
-def log_tail(log: Path) -> str:
-    """The last lines of the engine's log, indented."""
-    if not log.exists():
-        return "  (the engine printed nothing)"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return "\n".join(f"  {line[:300]}" for line in lines[-_LOG_LINES:]) or "  (the engine printed nothing)"
 
 
 def _signal_of(return_code: int) -> str | None:
@@ -136,21 +105,11 @@ def _count_left_out(run: GenerationDirectory) -> int | None:
     predictions = EngineScratch(run.scratch).train_predictions
     if not predictions.exists():
         return None
-    asked = pd.read_pickle(run.train_data, compression="gzip")
     try:
-        fitted = pd.read_pickle(predictions, compression="gzip")  # written by our own engine
+        fitted = read_names(predictions)
     except (EOFError, OSError, pickle.UnpicklingError):
         return None
-    return len(set(asked["name"]) - set(fitted["name"]))
-
-
-def _keep(run: GenerationDirectory) -> None:
-    scratch = EngineScratch(run.scratch)
-    copy_atomically(scratch.metrics, run.metrics)
-    if scratch.test_metrics.exists():
-        copy_atomically(scratch.test_metrics, run.test_metrics)
-    copy_atomically(scratch.train_predictions, run.train_predictions)
-    copy_atomically(scratch.output_potential, run.fitted_potential)
+    return len(read_names(run.train_data) - fitted)
 
 
 def engine_versions(potential: Path) -> dict[str, str]:

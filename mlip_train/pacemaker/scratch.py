@@ -1,10 +1,10 @@
 """The files that the engine writes into the directory it runs in, under the engine's own names."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from mlip_train.base.named_file import NamedFile
 
 __all__ = ["EngineScratch"]
 
@@ -15,30 +15,12 @@ class EngineScratch:
 
     root: Path
 
-    @property
-    def metrics(self) -> Path:
-        """Training errors, a row per iteration."""
-        return self.root / "metrics.txt"
-
-    @property
-    def test_metrics(self) -> Path:
-        """Test errors, a row every few iterations."""
-        return self.root / "test_metrics.txt"
-
-    @property
-    def target_potential(self) -> Path:
-        """The full basis as it was before the fit."""
-        return self.root / "target_potential.yaml"
-
-    @property
-    def output_potential(self) -> Path:
-        """The fitted potential; written at the end, and sometimes without a fit."""
-        return self.root / "output_potential.yaml"
-
-    @property
-    def train_predictions(self) -> Path:
-        """What the trainer predicts for its own structures."""
-        return self.root / "train_pred.pckl.gzip"
+    metrics = NamedFile("metrics.txt", "Training errors, a row per iteration", "the engine")
+    test_metrics = NamedFile("test_metrics.txt", "Test errors, a row every few iterations", "the engine")
+    target_potential = NamedFile("target_potential.yaml", "The full basis before the fit", "the engine")
+    # written at the end, and sometimes without a fit
+    output_potential = NamedFile("output_potential.yaml", "The fitted potential", "the engine")
+    train_predictions = NamedFile("train_pred.pckl.gzip", "What the trainer predicts", "the engine")
 
     def newest_interim(self) -> Path | None:
         """The interim potential written last; the engine rewrites it in place."""

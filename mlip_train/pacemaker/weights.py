@@ -1,7 +1,5 @@
 """The weights of the engine's loss, as the engine computes them: each kind sums to 1 over the fit."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging
@@ -10,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from mlip_train.config import EnergyBasedWeighting, UniformWeighting
+from mlip_train.ace.library import EnergyBasedWeightingPolicy
+from mlip_train.ace.normal_equations import LabelledStructure
+from mlip_train.atoms.structure import Structure
+from mlip_train.base.arrays import FloatArray
+from mlip_train.config.fit import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
-from mlip_train.pacemaker.library import EnergyBasedWeightingPolicy
-from mlip_train.pacemaker.normal_equations import LabelledStructure
-from mlip_train.structures import Structure
 
 __all__ = ["labelled"]
 
 
 def labelled(
     structures: Callable[[], Iterable[Structure]],
+    sizes: Iterable[int],
     reference_energies: Mapping[str, float],
     weighting: UniformWeighting | EnergyBasedWeighting,
     seed: int,
@@ -35,7 +34,9 @@ def labelled(
     Parameters
     ----------
     structures : callable
-        Returns the stream anew; it is read twice, first for the sums that normalise the weights.
+        Returns the stream anew; energy-based weights need it twice, first to set the weights.
+    sizes : iterable of int
+        Number of atoms of each of them, by which uniform weights are normalised.
     reference_energies : mapping of element to float
         Pinned energies in eV.
     weighting : UniformWeighting or EnergyBasedWeighting
@@ -46,23 +47,19 @@ def labelled(
     if isinstance(weighting, EnergyBasedWeighting):
         weights = _energy_based(structures(), reference_energies, weighting, seed)
     else:
-        weights = _uniform(structures())
+        weights = _uniform(sizes)
     for structure in structures():
         if (weight := weights(structure)) is not None:
             energy, forces = weight
-            yield LabelledStructure(structure, _relative(structure, reference_energies), energy, forces)
+            yield LabelledStructure(structure, structure.relative_energy(reference_energies), energy, forces)
 
 
-_Weights = Callable[[Structure], tuple[float, NDArray[np.float64]] | None]
+_Weights = Callable[[Structure], tuple[float, FloatArray] | None]
 
 
-def _relative(structure: Structure, reference_energies: Mapping[str, float]) -> float:
-    return structure.energy - sum(reference_energies[symbol] for symbol in structure.symbols)
-
-
-def _uniform(structures: Iterable[Structure]) -> _Weights:
-    sizes = [len(structure.numbers) for structure in structures]
-    per_structure, per_atom = 1 / max(len(sizes), 1), 1 / max(sum(sizes), 1)
+def _uniform(sizes: Iterable[int]) -> _Weights:
+    known = list(sizes)
+    per_structure, per_atom = 1 / max(len(known), 1), 1 / max(sum(known), 1)
     return lambda structure: (per_structure, np.full(len(structure.numbers), per_atom))
 
 
@@ -74,7 +71,7 @@ def _energy_based(
 ) -> _Weights:
     rows = []
     for structure in structures:
-        n, energy = len(structure.numbers), _relative(structure, reference_energies)
+        n, energy = len(structure.numbers), structure.relative_energy(reference_energies)
         rows.append(
             {
                 "name": structure.structure_id,

@@ -1,12 +1,11 @@
 """The page of a campaign: all generations at a glance."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
-from mlip_train.campaign import Campaign
-from mlip_train.files import write_atomically
-from mlip_train.potential import Potential, PotentialRecord
+from mlip_train.base.files import write_atomically
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.potential.potential import Potential
+from mlip_train.records.potential import PotentialRecord
 from mlip_train.report.dataset_file import write_dataset_file
 from mlip_train.report.dataset_map import draw_dataset_map, read_points
 from mlip_train.report.learning_curve import draw_learning_curve, read_records

@@ -1,7 +1,5 @@
 """The dataset as a file of chemiscope, whose page shows a map and the structures behind its points."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import math
@@ -12,13 +10,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mlip_train.campaign import Campaign
-from mlip_train.dataset import StoredStructure
-from mlip_train.files import write_atomically
-from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.potential import Potential
-from mlip_train.residuals import read_residuals
-from mlip_train.structures import Structure
+from mlip_train.atoms.structure import Structure
+from mlip_train.base.files import write_atomically
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.campaign.dataset import StoredStructure
+from mlip_train.campaign.generation_directory import GenerationDirectory
+from mlip_train.evaluation.residual_files import read_residuals
+from mlip_train.potential.potential import Potential
 
 __all__ = ["write_dataset_file"]
 
@@ -48,7 +46,7 @@ def write_dataset_file(campaign: Campaign) -> str | None:
     judged = dict(_judged(campaign.generation(current.generation))) if current else {}
     stored = list(campaign.store.iterate())
     content = {
-        "meta": {"name": campaign.name, "description": _told(current)},
+        "meta": {"name": campaign.name, "description": _description(current)},
         "structures": [_as_json(one.structure) for one in stored],
         "properties": _properties(stored, campaign.store.manifest.reference_energies, judged),
         "settings": {
@@ -69,7 +67,7 @@ def _as_text(content: dict[str, Any]) -> str:
     return _STRING.sub(lambda found: found[0].replace("NaN", r"\u004eaN"), json.dumps(content))
 
 
-def _told(current: Potential | None) -> str:
+def _description(current: Potential | None) -> str:
     if current is None:
         return "DFT results."
     return f"DFT results, with the errors of the potential of generation {current.generation}."
@@ -86,8 +84,8 @@ def _properties(
 ) -> dict[str, Any]:
     verdicts = [judged.get(one.structure.structure_id, _Judged()) for one in stored]
     numbers: dict[str, tuple[str, list[float]]] = {
-        _VOLUME: ("Å³", [_volume(one.structure) for one in stored]),
-        _ENERGY: ("eV", [_energy(one.structure, energies) for one in stored]),
+        _VOLUME: ("Å³", [_known(one.structure.volume_per_atom) for one in stored]),
+        _ENERGY: ("eV", [s.relative_energy(energies) / len(s.numbers) for s in (one.structure for one in stored)]),
         _GENERATION: ("", [float(one.generation) for one in stored]),
         "energy error": ("meV/atom", [verdict.energy_error for verdict in verdicts]),
         "force error, RMSE": ("meV/Å", [verdict.force_rmse for verdict in verdicts]),
@@ -108,20 +106,12 @@ def _properties(
     }
 
 
-def _volume(structure: Structure) -> float:
-    """In Å³/atom; a cluster has none."""
-    if not structure.pbc.all():
-        return math.nan
-    return float(abs(np.linalg.det(structure.cell))) / len(structure.numbers)
-
-
-def _energy(structure: Structure, energies: dict[str, float]) -> float:
-    """In eV/atom, above the reference energies."""
-    return (structure.energy - sum(energies[s] for s in structure.symbols)) / len(structure.numbers)
+def _known(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _judged(run: GenerationDirectory) -> Iterator[tuple[str, _Judged]]:
-    """By structure id, where residuals were kept."""
+    """Yield what the current potential makes of each structure whose residuals were kept."""
     columns = ["structure_id", "energy", "energy_predicted", "forces", "forces_predicted", "gamma"]
     for path in (run.residuals_on_train, run.residuals_on_test):
         for batch in read_residuals(path, columns) if path.is_file() else ():
@@ -136,6 +126,6 @@ def _judged_in(batch: pa.RecordBatch) -> Iterable[tuple[str, _Judged]]:
             _Judged(
                 energy_error=1e3 * (row["energy_predicted"] - row["energy"]),
                 force_rmse=float(np.sqrt((forces**2).mean())),
-                gamma=math.nan if row["gamma"] is None else row["gamma"],
+                gamma=_known(row["gamma"]),
             ),
         )

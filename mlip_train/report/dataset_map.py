@@ -1,7 +1,5 @@
 """Where the structures of a dataset lie: energy over volume."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
@@ -9,13 +7,13 @@ import matplotlib as mpl
 import numpy as np
 import pyarrow.parquet as pq
 from ase.data import atomic_numbers, chemical_symbols
-from ase.formula import Formula
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from mlip_train.campaign import Campaign
+from mlip_train.atoms.structure import composition_of
+from mlip_train.base.arrays import FloatArray
+from mlip_train.campaign.campaign import Campaign
 from mlip_train.report.pictures import SHOWN_AS_PIXELS, Picture, draw
 
 __all__ = ["Point", "draw_dataset_map", "read_points"]
@@ -36,7 +34,7 @@ class Point(NamedTuple):
 
 
 def read_points(campaign: Campaign) -> list[Point]:
-    """All bulk structures of the dataset; clusters have no volume."""
+    """Read all bulk structures of the dataset; clusters have no volume."""
     return list(_points(campaign))
 
 
@@ -93,10 +91,10 @@ def _points(campaign: Campaign) -> Iterator[Point]:
                 yield from (_point(row, energies) for row in batch.to_pylist() if all(row["pbc"]))
 
 
-def _point(row: Mapping[str, Any], energies: NDArray[np.float64]) -> Point:
+def _point(row: Mapping[str, Any], energies: FloatArray) -> Point:
     numbers = np.array(row["numbers"])
     return Point(
-        composition=str(Formula.from_list([chemical_symbols[n] for n in numbers]).reduce()[0].format("metal")),
+        composition=composition_of(chemical_symbols[n] for n in numbers),
         volume=float(abs(np.linalg.det(row["cell"]))) / len(numbers),
         energy=float(row["energy"] - energies[numbers].sum()) / len(numbers),
         generation=row["generation"],

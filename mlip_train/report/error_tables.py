@@ -1,38 +1,28 @@
-"""Errors of a potential beside those of its parent, quantity by quantity."""
+"""Errors of a potential beside those of its parent, measure by measure."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from mlip_train.evaluation import Errors, SplitErrors
+from mlip_train.records.errors import MEASURES, Errors, Measure, SplitErrors
 
-__all__ = ["BY_CONFIG_TYPE", "BY_ELEMENT", "OVERALL", "Compared", "Group", "Quantity", "compare", "groups"]
-
-
-class Quantity(NamedTuple):
-    """One way to say how large errors are."""
-
-    field: str  # of Errors or ElementErrors
-    name: str
-    unit: str
+__all__ = ["Compared", "Group", "compare", "groups"]
 
 
 class Compared(NamedTuple):
-    """One quantity, now and before."""
+    """A measure of errors, now and before."""
 
-    quantity: Quantity
+    measure: Measure
     now: float | None
     before: float | None
 
     @property
     def change(self) -> str | None:
-        """In percent of what it was."""
+        """The change in percent of what the error was."""
         if self.now is None or not self.before:
             return None
         percent = 100 * (self.now - self.before) / self.before
-        told = f"{percent:+.0f}" if abs(percent) >= 9.95 else f"{percent:+.1f}"
-        return "0.0 %" if told in ("+0.0", "-0.0") else f"{told.replace('-', '−')} %"
+        shown = f"{percent:+.0f}" if abs(percent) >= 9.95 else f"{percent:+.1f}"
+        return "0.0 %" if shown in ("+0.0", "-0.0") else f"{shown.replace('-', '−')} %"
 
 
 class Group(NamedTuple):
@@ -43,37 +33,15 @@ class Group(NamedTuple):
     compared: list[Compared]
 
 
-_ENERGY: Final = "meV/atom"
-_FORCE: Final = "meV/Å"
-OVERALL: Final = (
-    Quantity("energy_rmse", "Energy, RMSE", _ENERGY),
-    Quantity("energy_mae", "Energy, MAE", _ENERGY),
-    Quantity("energy_max", "Energy, largest", _ENERGY),
-    Quantity("force_rmse", "Force component, RMSE", _FORCE),
-    Quantity("force_mae", "Force component, MAE", _FORCE),
-    Quantity("force_max", "Force component, largest", _FORCE),
-    Quantity("force_vector_rmse", "Force vector, RMSE", _FORCE),
-    Quantity("stress_rmse", "Stress component, RMSE", "GPa"),
-    Quantity("stress_mae", "Stress component, MAE", "GPa"),
-    Quantity("stress_max", "Stress component, largest", "GPa"),
-)
-BY_CONFIG_TYPE: Final = (
-    Quantity("energy_rmse", "Energy RMSE", _ENERGY),
-    Quantity("force_rmse", "Force RMSE", _FORCE),
-    Quantity("stress_rmse", "Stress RMSE", "GPa"),
-)
-BY_ELEMENT: Final = (
-    Quantity("force_rmse", "Force RMSE", _FORCE),
-    Quantity("force_mae", "Force MAE", _FORCE),
-    Quantity("force_max", "Largest force error", _FORCE),
-)
+_BY_CONFIG_TYPE: Final = tuple(MEASURES[name] for name in ("energy_rmse", "force_rmse", "stress_rmse"))
+_BY_ELEMENT: Final = tuple(MEASURES[name] for name in ("force_rmse", "force_mae", "force_max"))
 
 
-def compare(now: Any, before: Any, quantities: Sequence[Quantity]) -> list[Compared]:
-    """Measures of two Errors or ElementErrors, either of which may be None."""
+def compare(now: Any, before: Any, measures: Iterable[Measure] = MEASURES.values()) -> list[Compared]:
+    """Put measures of two Errors or ElementErrors side by side; either may be None."""
     return [
-        Compared(quantity, getattr(now, quantity.field, None), getattr(before, quantity.field, None))
-        for quantity in quantities
+        Compared(measure, getattr(now, measure.name, None), getattr(before, measure.name, None))
+        for measure in measures
     ]
 
 
@@ -91,10 +59,10 @@ def groups(
     of : str
         `config type` or `element`.
     """
-    quantities = BY_CONFIG_TYPE if of == "config type" else BY_ELEMENT
+    measures = _BY_CONFIG_TYPE if of == "config type" else _BY_ELEMENT
     mine, theirs = {**_parts(now, of), **_parts(common, of)}, _parts(before, of)
     rows = [
-        Group(name, _size(errors), compare(errors, theirs.get(name), quantities)) for name, errors in mine.items()
+        Group(name, _size(errors), compare(errors, theirs.get(name), measures)) for name, errors in mine.items()
     ]
     return sorted(rows, key=lambda row: -mine[row.name].force_rmse)
 

@@ -1,34 +1,28 @@
 """The page of a generation: what it is, how good it is, and how to use it."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from mlip_train.campaign import Campaign
-from mlip_train.check import Check
-from mlip_train.dataset import Shard
-from mlip_train.evaluation import Evaluation
-from mlip_train.files import write_atomically
-from mlip_train.generation_directory import GenerationDirectory
-from mlip_train.potential import Potential, TrainingHistory
-from mlip_train.report.error_tables import OVERALL, compare, groups
+from mlip_train.base.files import write_atomically
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.campaign.generation_directory import GenerationDirectory
+from mlip_train.config.assessment import CHECKS
+from mlip_train.fit.selection import read_selection
+from mlip_train.potential.potential import Potential
+from mlip_train.records.checks import Check
+from mlip_train.records.evaluation import Evaluation
+from mlip_train.records.manifest import Shard
+from mlip_train.records.potential import TrainingHistory
+from mlip_train.records.selection import Selection
+from mlip_train.report.error_tables import compare, groups
 from mlip_train.report.learning_curve import draw_learning_curve, read_records
-from mlip_train.report.pictures import (
-    Picture,
-    draw_distribution,
-    draw_grades,
-    draw_lines,
-    draw_panel,
-    draw_parity,
-)
+from mlip_train.report.pictures import Picture, draw_distribution, draw_grades, draw_lines, draw_panel, draw_parity
 from mlip_train.report.rendering import render
 from mlip_train.report.residual_sample import ResidualSample, sample_residuals
 from mlip_train.report.snippets import ase_lines, lammps_lines
 from mlip_train.report.wording import headline
-from mlip_train.selection import Selection, read_selection
 
 __all__ = ["write_report"]
 
@@ -37,13 +31,6 @@ _DURATIONS: Final = {
     "start_up": "start-up and end",
     "evaluator": "evaluator",
     "optimiser": "optimiser",
-}
-_CHECKS: Final = {
-    "consistency": "Exported file against its B-basis",
-    "dimer": "Two atoms that approach each other",
-    "volume": "Energy against volume",
-    "nve": "MD at constant energy",
-    "symmetry": "Net force and rotations",
 }
 
 
@@ -84,7 +71,7 @@ def write_report(campaign: Campaign, generation: int) -> Path:
         added=_added(shard),
         selection=_selection_of(run),
         seconds=[(_DURATIONS.get(key, key), value) for key, value in record.seconds.items()],
-        checks=[(check, _CHECKS[check.name], _pictures_of(check)) for check in record.checks],
+        checks=[(check, CHECKS.get(check.name, check.name), _pictures_of(check)) for check in record.checks],
         loss=list(_loss_pictures(record.history)),
         residuals=list(_residual_pictures(run, record.errors)),
         **_errors(record.errors),
@@ -161,19 +148,19 @@ def _parity_pictures(sample: ResidualSample, where: str) -> Iterator[Picture]:
     yield draw_parity(
         "energy-parity",
         f"Energies of the {where} set above the reference energies, by config type."
-        f"{_told(sample.has_left_out_energies)}",
+        f"{_sampled(sample.has_left_out_energies)}",
         sample.energies,
         ("DFT energy (eV/atom)", "predicted energy (eV/atom)"),
     )
     yield draw_parity(
         "force-parity",
-        f"Force components of the {where} set, by element.{_told(sample.has_left_out_forces)}",
+        f"Force components of the {where} set, by element.{_sampled(sample.has_left_out_forces)}",
         sample.forces,
         ("DFT force (eV/Å)", "predicted force (eV/Å)"),
     )
 
 
-def _told(has_left_out: bool) -> str:
+def _sampled(has_left_out: bool) -> str:
     return " A fixed random sample, and the worst structures in full." if has_left_out else ""
 
 
@@ -186,7 +173,7 @@ def _errors(errors: Evaluation) -> dict[str, object]:
         "judged_on": "test" if errors.test is not None else "training",
         "judged": judged.overall,
         "common": common.overall,
-        "overall": compare(common.overall, before.overall if before else None, OVERALL),
+        "overall": compare(common.overall, before.overall if before else None),
         "tables": [(*part, groups(judged, before, errors.compared, of=part[0].lower())) for part in parts],
         "new_by_config_type": groups(errors.new, of="config type") if errors.new else [],
     }

@@ -1,16 +1,13 @@
 """Errors over the generations of a campaign."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from mlip_train.campaign import Campaign
-from mlip_train.errors import CorruptFileError
-from mlip_train.evaluation import Errors
-from mlip_train.potential import PotentialRecord
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.records.errors import Errors
+from mlip_train.records.potential import PotentialRecord
 from mlip_train.report.pictures import BLUE, ORANGE, Picture, draw
 
 __all__ = ["draw_learning_curve", "read_records"]
@@ -28,17 +25,8 @@ def read_records(campaign: Campaign, until: int | None = None) -> list[Potential
     CorruptFileError
         When a record cannot be read.
     """
-    records = []
-    for generation in campaign.published_generations():
-        if until is None or generation <= until:
-            path = campaign.bundle_record(generation)
-            try:
-                records.append(PotentialRecord.model_validate_json(path.read_bytes()))
-            except ValueError as error:
-                raise CorruptFileError(
-                    f"{path} is not the record of a published potential; restore it from a backup"
-                ) from error
-    return records
+    generations = [n for n in campaign.published_generations() if until is None or n <= until]
+    return [PotentialRecord.load(campaign.bundle_record(generation)) for generation in generations]
 
 
 def draw_learning_curve(records: Iterable[PotentialRecord]) -> list[Picture]:

@@ -1,7 +1,5 @@
 """Pictures of the pages, as SVG that stands in the page itself: one plot each, so that a phone can stack them."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +14,9 @@ from matplotlib.rcsetup import cycler
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from mlip_train import figures
-from mlip_train.check import Panel
-from mlip_train.figures import plain
+from mlip_train.records.checks import Panel
+from mlip_train.report import figures
+from mlip_train.report.figures import plain
 from mlip_train.report.residual_sample import Histogram
 
 __all__ = [
@@ -81,8 +79,8 @@ def draw(name: str, caption: str, onto: Callable[[Axes], None]) -> Picture:
         figure.savefig(stream, format="svg", metadata=_NO_METADATA)
     # without matplotlib's header; names within are made those of this picture, since all share one page
     inside = _REFERENCES.sub(rf"\g<1>{name}-", stream.getvalue().partition("<svg")[2])
-    told = escape(f"{axes.get_ylabel()} over {axes.get_xlabel()}".replace(r"\$", "$"))
-    return Picture(Markup(f'<svg role="img" aria-label="{told}"{inside}'), caption)  # noqa: S704 (it escapes)
+    label_of_axes = escape(f"{axes.get_ylabel()} over {axes.get_xlabel()}".replace(r"\$", "$"))
+    return Picture(Markup(f'<svg role="img" aria-label="{label_of_axes}"{inside}'), caption)  # noqa: S704 (it escapes)
 
 
 def draw_panel(name: str, panel: Panel) -> Picture:

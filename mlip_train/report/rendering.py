@@ -1,7 +1,5 @@
 """Templates, and how numbers stand in them. What is put in is escaped: names come from other people's files."""
 
-from __future__ import annotations
-
 import re
 from datetime import UTC, datetime
 from functools import cache
@@ -30,30 +28,30 @@ def number(value: float | None) -> str:
     if value is None:
         return ABSENT
     if isinstance(value, int) or value == 0:
-        told = str(int(value))
+        text = str(int(value))
     elif 1e-4 <= abs(value) < 1e6:
         # as in `%g`, but with the zeros at the end, which are digits too; rounded first, 9.996 is 10.0
         rounded = float(f"{value:.{_DIGITS - 1}e}")
         decimals = _DIGITS - 1 - int(f"{rounded:e}".split("e")[1])
-        told = f"{value:.{max(decimals, 0)}f}"
+        text = f"{value:.{max(decimals, 0)}f}"
     else:
-        told = f"{value:.{_DIGITS - 1}e}"
-    return told.replace("-", "−", 1) if value < 0 else told
+        text = f"{value:.{_DIGITS - 1}e}"
+    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def _signed(value: float | None) -> str:
-    told = number(value)
-    return f"+{told}" if value is not None and value > 0 else told
+    text = number(value)
+    return f"+{text}" if value is not None and value > 0 else text
 
 
 def _exact(value: float) -> str:
-    """To be added to other energies, so with all digits that matter."""
+    """Show all digits that matter, of an energy that is added to others."""
     return f"{value:.6f}".replace("-", "−")
 
 
-def _sentence(told: str) -> str:
-    """With a capital and a full stop."""
-    ended = told if told.endswith((".", "!", "?")) else f"{told}."
+def _sentence(text: str) -> str:
+    """Begin with a capital and end with a full stop."""
+    ended = text if text.endswith((".", "!", "?")) else f"{text}."
     return ended[:1].upper() + ended[1:]
 
 

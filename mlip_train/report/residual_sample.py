@@ -1,11 +1,9 @@
 """Residuals of a whole split, in as much memory as a picture needs."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Set
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -13,12 +11,12 @@ import pyarrow.compute as pc
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from mlip_train.evaluation import Errors
-from mlip_train.residuals import read_residuals
+from mlip_train.base.arrays import FloatArray
+from mlip_train.evaluation.residual_files import read_residuals
+from mlip_train.records.errors import Errors
 
 __all__ = ["Histogram", "ResidualSample", "sample_residuals"]
 
-FloatArray = NDArray[np.floating[Any]]
 
 _COLUMNS: Final = [
     "structure_id",
@@ -45,7 +43,7 @@ class Histogram:
         self.counts = np.zeros(n_bins, dtype=np.int64)
 
     def add(self, errors: FloatArray) -> None:
-        """Count some."""
+        """Count errors."""
         self.counts += np.histogram(np.clip(errors, self.edges[0], self.edges[-1]), self.edges)[0]
 
 
@@ -72,16 +70,16 @@ class ResidualSample:
 
     @property
     def energies(self) -> dict[str, FloatArray]:
-        """By config type, eV/atom."""
+        """DFT and predicted energies in eV/atom, by config type."""
         return {name: np.concatenate(parts) for name, parts in sorted(self._energies.items())}
 
     @property
     def forces(self) -> dict[str, FloatArray]:
-        """By element, eV/Å, components."""
+        """DFT and predicted force components in eV/Å, by element."""
         return {name: np.concatenate(parts) for name, parts in sorted(self._forces.items())}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in some rows."""
+        """Count the rows of a batch, and keep some to be shown."""
         self.n_structures += len(batch)
         kept = pc.is_in(batch["structure_id"], self._always).to_numpy(zero_copy_only=False)
         self.gamma.extend(gamma for gamma in batch["gamma"].to_pylist() if gamma is not None)

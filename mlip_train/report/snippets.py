@@ -1,8 +1,6 @@
 """Lines to copy that use a potential where it lies."""
 
-from __future__ import annotations
-
-from mlip_train.potential import Potential
+from mlip_train.potential.potential import Potential
 
 __all__ = ["ase_lines", "lammps_lines"]
 

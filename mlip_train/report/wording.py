@@ -1,12 +1,10 @@
 """What became of a potential, in words."""
 
-from __future__ import annotations
-
 from datetime import UTC
 from typing import NamedTuple
 
-from mlip_train.gate import Decision
-from mlip_train.potential import PotentialRecord
+from mlip_train.records.potential import PotentialRecord
+from mlip_train.records.verdict import Decision
 
 __all__ = ["Headline", "headline"]
 
@@ -15,13 +13,13 @@ class Headline(NamedTuple):
     """The line that a person reads first."""
 
     accepted: bool
-    told: str
+    sentence: str
 
 
 def headline(record: PotentialRecord) -> Headline:
     """Say who accepted or rejected a potential, and why."""
-    told = _of_the_gate(record) if not record.decisions else _of_a_person(record, record.decisions[-1])
-    return Headline(record.accepted, told)
+    sentence = _of_the_gate(record) if not record.decisions else _of_a_person(record, record.decisions[-1])
+    return Headline(record.accepted, sentence)
 
 
 def _of_the_gate(record: PotentialRecord) -> str:

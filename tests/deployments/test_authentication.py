@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -18,13 +18,13 @@ from deployments.local_server import LocalServer, answers
 
 LOGIN = "admin:correct horse%2 b@ttery"
 
-pytestmark = [pytest.mark.service]
+pytestmark = [pytest.mark.usefixtures("prefect_processes")]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, server_home: Callable[[Path], Path]) -> Iterator[str]:
     """A server behind a password on a free port of loopback; yields its address."""
-    home = tmp_path_factory.mktemp("guarded")
+    home = server_home(tmp_path_factory.mktemp("guarded"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -95,9 +95,11 @@ def test_a_run_without_the_password_says_what_to_set(server: str, tmp_path: Path
     assert "data.extxyz does not exist" in let_in.stderr
 
 
-def test_the_local_server_takes_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_local_server_takes_a_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_home: Callable[[Path], Path]
+) -> None:
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", LOGIN)
-    local = LocalServer(tmp_path / "local")
+    local = LocalServer(server_home(tmp_path / "local"))
     url = local.start()
     try:
         assert httpx.post(f"{url}/api/flow_runs/filter", json={}, trust_env=False).status_code == 401

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from deployments.local_server import LocalServer, answers
 
-pytestmark = [pytest.mark.service]
+pytestmark = [pytest.mark.usefixtures("prefect_processes")]
 
 
 def test_a_server_is_started_once_kept_and_ended(tmp_path: Path) -> None:
@@ -68,14 +69,16 @@ class _Stranger(BaseHTTPRequestHandler):
         pass
 
 
-def test_another_server_at_the_port_is_not_taken_for_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_server_at_the_port_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_home: Callable[[Path], Path]
+) -> None:
     stranger = ThreadingHTTPServer(("127.0.0.1", 0), _Stranger)
     threading.Thread(target=stranger.serve_forever, daemon=True).start()
     taken = stranger.server_address[1]
     free = LocalServer._free_port
     ports = iter([taken])
     monkeypatch.setattr(LocalServer, "_free_port", lambda self: next(ports, None) or free(self))
-    server = LocalServer(tmp_path)
+    server = LocalServer(server_home(tmp_path))
     try:
         url = server.start()
         assert answers(f"http://127.0.0.1:{taken}")

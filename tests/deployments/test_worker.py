@@ -18,12 +18,12 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.workers.process import ProcessWorker
 
 from flows.train_generation import train_generation
-from mlip_train.campaign import Campaign
+from mlip_train.campaign.campaign import Campaign
 from tests.conftest import REPOSITORY
 
 POOL = "pool-of-a-worker-that-ends"
 
-pytestmark = [pytest.mark.service]
+pytestmark = [pytest.mark.usefixtures("prefect_processes")]
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mlip_train import Potential
-from mlip_train.pacemaker.library import PyACECalculator
-from mlip_train.structures import Structure
+from mlip_train.ace.library import PyACECalculator
+from mlip_train.atoms.structure import Structure
 
 
 def residuals(potential: Potential, structures: list[Structure]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,13 @@ import pytest
 
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
-from mlip_train.structures import Structure
+from mlip_train.atoms.structure import Structure
 from tests.engine.residuals import loss, residuals
 
-pytestmark = [pytest.mark.usefixtures("prefect_server")]
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.xdist_group("contract"),  # one worker trains the generations that they share
+]
 
 
 class TwoGenerations:
@@ -26,6 +29,7 @@ class TwoGenerations:
         self.campaign, self.first, self.second = campaign, first.potential, second.potential
 
 
+# a parameter cannot ask for the fixture that marks the others
 @pytest.fixture(scope="module", params=["stand-in", pytest.param("pacemaker", marks=pytest.mark.engine)])
 def trained(
     request: pytest.FixtureRequest,

@@ -19,7 +19,7 @@ gate: {on: []}
 """
 
 
-@pytest.mark.engine
+@pytest.mark.usefixtures("real_engine")
 @pytest.mark.usefixtures("prefect_server")
 def test_the_same_exploration_meets_less_and_less_that_is_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

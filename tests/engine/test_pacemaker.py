@@ -18,12 +18,12 @@ from ase.cluster import Icosahedron
 
 from flows.train_generation import train_generation
 from mlip_train import Campaign
-from mlip_train.accumulation import accumulate
+from mlip_train.intake.accumulation import accumulate
 from mlip_train.pacemaker.command import find_engine
 from tests.engine.residuals import loss
 from tests.mlip_train.planning import planned
 
-pytestmark = [pytest.mark.engine]
+pytestmark = [pytest.mark.usefixtures("real_engine")]
 
 MakeCampaign = Callable[..., Campaign]
 
@@ -95,7 +95,7 @@ def test_clusters_beside_bulk(make_campaign: MakeCampaign, tmp_path: Path) -> No
     result = train_generation(campaign.root, [tmp_path / "copper.traj"])
     assert result.potential is not None
     assert result.batch.n_new == len(frames)
-    assert result.potential.errors.trainer_disagreement < 1e-5
+    assert result.potential.record.checks[0].numbers["trainer_eV_per_atom"] < 1e-5
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -15,20 +15,20 @@ import yaml
 
 from flows.train_generation import train_generation
 from mlip_train import Campaign
-from mlip_train.accumulation import accumulate
+from mlip_train.ace.library import ACEBBasisSet, BBasisConfiguration
+from mlip_train.campaign.fit_plan import FitPlan
 from mlip_train.errors import TrainingFailedError
-from mlip_train.generation import finish_fit
+from mlip_train.fit.training import finish_fit
+from mlip_train.intake.accumulation import accumulate
 from mlip_train.pacemaker.command import find_engine
 from mlip_train.pacemaker.input_yaml import basis_section
-from mlip_train.pacemaker.library import ACEBBasisSet, BBasisConfiguration
 from mlip_train.pacemaker.scratch import EngineScratch
-from mlip_train.planning import FitPlan
 from tests.engine.residuals import loss
 from tests.engine.test_pacemaker import copper_gold
 from tests.mlip_train.bbasis import config_of, write_random
 from tests.mlip_train.planning import edit, planned, publish_linear
 
-pytestmark = [pytest.mark.engine]
+pytestmark = [pytest.mark.usefixtures("real_engine")]
 
 MakeCampaign = Callable[..., Campaign]
 WriteBatch = Callable[[int, int], Path]

@@ -6,4 +6,4 @@ import pytest
 @pytest.fixture(autouse=True)
 def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in engine ends before the usual five seconds between two looks have passed."""
-    monkeypatch.setattr("tasks.engine._REPORT_EVERY", 1.0)
+    monkeypatch.setattr("mlip_train.pacemaker.supervision._REPORT_EVERY", 1.0)

@@ -11,16 +11,17 @@ from prefect.context import FlowRunContext
 from prefect_dask import DaskTaskRunner
 
 from flows.train_generation import train_generation
-from mlip_train import Campaign, parallel
-from mlip_train.pacemaker.bbasis import coefficients_of
-from mlip_train.pacemaker.projections import BBasisFile, Projector
-from mlip_train.parallel import CHUNK, in_chunks, over_chunks
-from mlip_train.structures import Structure
-from tasks.cluster import where_the_flow_runs
+from mlip_train import Campaign
+from mlip_train.ace.bbasis import coefficients_of
+from mlip_train.ace.projections import BBasisFile, Projector
+from mlip_train.atoms.structure import Structure
+from mlip_train.base import parallel
+from mlip_train.base.parallel import CHUNK, in_chunks, over_chunks
+from tasks.steps import where_the_flow_runs
 from tests.mlip_train.alloys import aluminium, checked
 from tests.mlip_train.bbasis import config_of, write_random
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
 MakeCampaign = Callable[..., Campaign]
 

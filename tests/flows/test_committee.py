@@ -17,18 +17,18 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Completed, Failed, Running, Scheduled
 
 import flows.train_potential as placing
-import tasks.train
 from flows.train_committee import train_committee
 from flows.train_generation import train_generation
 from flows.train_potential import train_where_placed
 from mlip_train import Campaign
-from mlip_train.accumulation import accumulate
-from mlip_train.calibration import CommitteeRecord
-from mlip_train.committee import members_of
-from mlip_train.deployment import deploy_fit
+from mlip_train.campaign.fit_plan import FitPlan
 from mlip_train.errors import TrainingFailedError
-from mlip_train.planning import FitPlan
-from tasks.engine import run_engine
+from mlip_train.fit import training
+from mlip_train.fit.closing import close_fit
+from mlip_train.fit.committee import members_of
+from mlip_train.intake.accumulation import accumulate
+from mlip_train.pacemaker.supervision import Launch, Listener, run_engine
+from mlip_train.records.committee import CommitteeRecord
 from tests.mlip_train.planning import finished, planned
 
 Make = Callable[..., Campaign]
@@ -39,7 +39,7 @@ WriteBatch = Callable[[int, int], Path]
 def fit_with_committee(plan: FitPlan) -> CommitteeRecord | None:
     """The part of a generation that this is about."""
     train_where_placed(plan)
-    return train_committee(plan, deploy_fit(plan))
+    return train_committee(plan, close_fit(plan))
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     def set_up(*failing: int) -> list[int]:
         asked: list[int] = []
 
-        def run(plan: FitPlan) -> int:
+        def run(plan: FitPlan, listener: Listener, launch: Launch) -> int:
             asked.append(plan.member)
             if plan.member in failing:
                 raise TrainingFailedError("this is the reason")
-            return run_engine(plan)
+            return run_engine(plan, listener, launch)
 
-        monkeypatch.setattr(tasks.train, "run_engine", run)
+        monkeypatch.setattr(training, "run_engine", run)
         return asked
 
     return set_up

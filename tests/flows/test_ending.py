@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from flows.ending import OUR_FLOWS, tell_plainly
+from flows.ending import OUR_FLOWS, log_plainly
 from flows.train_generation import train_generation
 from flows.train_potential import train_potential
 from flows.watch_inbox import watch_inbox
@@ -16,7 +16,7 @@ from mlip_train.errors import InputError
 
 def passes(logger: str, message: str, flow_name: str | None, error: Exception | None = None) -> bool:
     """Whether a line gets into the log."""
-    tell_plainly()
+    log_plainly()
     exc_info = None
     if error is not None:
         try:

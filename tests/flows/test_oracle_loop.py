@@ -25,10 +25,10 @@ def copper(make_campaign: MakeCampaign, monkeypatch: pytest.MonkeyPatch) -> Camp
     return make_campaign("copper", elements=["Cu"], fit={"max_epochs": 2}, test={"fraction": 0})
 
 
-def a_run(folder: Path, name: str, gamma: list[float]) -> example.Run:
+def a_run(folder: Path, name: str, gamma: list[float]) -> example.Exploration:
     """A run whose snapshots can be told apart by their numbers."""
     frames = [Atoms("Cu", positions=[[index, 0, 0]]) for index in range(len(gamma))]
-    return example.Run(example.write(folder / name, frames), gamma)
+    return example.Exploration(example.write(folder / name, frames), gamma)
 
 
 def picked_indices(path: Path | None) -> list[int]:

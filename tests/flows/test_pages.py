@@ -16,13 +16,16 @@ from deployments.deploy import deploy
 from docs.browser import Browser, find_chromium
 from flows.train_generation import train_generation
 from mlip_train import Campaign
-from mlip_train.new_campaign import NewCampaign
-from mlip_train.pair_curves import PairCurve
+from mlip_train.campaign.new_campaign import NewCampaign
+from mlip_train.fit.pair_curves import PairCurve
 from tasks.artifacts import artifact_key
 
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason="looking at pages needs chromium or google-chrome on the PATH"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        find_chromium() is None, reason="looking at pages needs chromium or google-chrome on the PATH"
+    ),
+    pytest.mark.xdist_group("pages"),  # one worker makes the runs that they share
+]
 
 UIS = pytest.mark.parametrize("ui", ["", "/v2"], ids=["v1", "v2"])
 LEAST_BYTES = 30_000  # of a picture; that of an empty page has less
@@ -62,7 +65,7 @@ def runs(
     hollow = Campaign.create(folder / "hollow", campaign_text(reference={"kind": "zbl"}))
     broken = Campaign.create(folder / "broken", campaign_text(environment={"STANDIN_FAILS": "nan_loss"}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.engine._REPORT_EVERY", 1.0)
+        patch.setattr("mlip_train.pacemaker.supervision._REPORT_EVERY", 1.0)
         train(good, first)
         completed, skipped, failed = train(good, second), train(good, first), train(broken, first)
         patch.setattr(PairCurve, "hole", lambda curve: "Si and Si fall into each other")
@@ -115,7 +118,7 @@ def test_a_completed_run_tells_of_its_potential(
     browser: Browser, look: Callable[..., str], runs: Runs, ui: str
 ) -> None:
     yace = str(runs.campaign.potentials / "potential_gen_02.yace")
-    told = ("10 new structures", "Learning from", "continues generation 1", "(its parent: energy", "out of epochs")
+    told = ("10 new structures", "continues generation 1", "(its parent: energy", "out of epochs", "Gate: accepted")
     said = look(
         f"{ui}/runs/flow-run/{runs.completed}", "Si melt generation 2", "Completed", f"Published {yace}", *told
     )

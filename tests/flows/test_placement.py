@@ -20,9 +20,9 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, State
 import flows.train_potential as placing
 from flows.train_potential import train_potential, train_where_placed
 from mlip_train import Campaign
-from mlip_train.accumulation import accumulate
+from mlip_train.campaign.fit_plan import FitPlan
 from mlip_train.errors import EngineNotFoundError, TrainingFailedError, TrainingInterruptedError
-from mlip_train.planning import FitPlan
+from mlip_train.intake.accumulation import accumulate
 from tests.mlip_train.planning import finished, planned
 
 ELSEWHERE = "train-potential/gpu"

@@ -1,4 +1,4 @@
-"""The README's flow of one's own, run as it stands there, with the stand-in engine."""
+"""The guide's flow of one's own, run as it stands there, with the stand-in engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conftest import REPOSITORY, SILICON
 
 def snippet() -> str:
     """The code of the section."""
-    section = (REPOSITORY / "README.md").read_text().split("### From a flow of your own\n")[1]
+    section = (REPOSITORY / "docs" / "guide.md").read_text().split("### From a flow of your own\n")[1]
     code = re.search(r"^```python\n(.*?)^```$", section, flags=re.MULTILINE | re.DOTALL)
     assert code is not None
     return code.group(1)

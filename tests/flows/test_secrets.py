@@ -9,14 +9,14 @@ import pytest
 
 from deployments.local_server import LocalServer
 from flows.train_generation import train_generation
-from mlip_train.campaign import Campaign
+from mlip_train.campaign.campaign import Campaign
 from mlip_train.errors import ConfigError, TrainingFailedError
 from tests.conftest import _HOME
 from tests.flows.processes import wait_for
 
 SECRET = "correct-horse-battery-staple"  # noqa: S105 - of nothing
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.usefixtures("prefect_server")]
 
 
 def files_with_the_secret(folder: Path) -> set[str]:

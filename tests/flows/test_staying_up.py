@@ -22,9 +22,9 @@ WriteBatch = Callable[[int, int], Path]
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LocalServer]:
+def server(tmp_path: Path, server_home: Callable[[Path], Path]) -> Iterator[LocalServer]:
     """A server of its own, which a test may stop."""
-    server = LocalServer(tmp_path / "server")
+    server = LocalServer(server_home(tmp_path / "server"))
     server.start()
     try:
         yield server

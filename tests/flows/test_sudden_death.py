@@ -54,7 +54,7 @@ def test_ten_kills_and_a_last_run_give_the_dataset_and_the_bundle_of_an_undistur
     assert not list(campaign.root.rglob("*.tmp"))
 
 
-@pytest.mark.engine
+@pytest.mark.usefixtures("real_engine")
 def test_the_real_engine_dies_with_its_flow_and_the_fit_resumes(
     make_campaign: Callable[..., Campaign], write_batch: Callable[[int, int], Path], prefect_server: str
 ) -> None:

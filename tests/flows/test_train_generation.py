@@ -22,7 +22,7 @@ from prefect.states import State
 
 from flows.train_generation import GenerationResult, train_generation
 from mlip_train import Campaign, Potential
-from mlip_train.dataset import DatasetStore, StoredStructure
+from mlip_train.campaign.dataset import DatasetStore, StoredStructure
 from mlip_train.errors import (
     ConfigError,
     CorruptFileError,
@@ -31,8 +31,8 @@ from mlip_train.errors import (
     TrainingFailedError,
     TrainingInterruptedError,
 )
-from mlip_train.pair_curves import PairCurve
-from mlip_train.splits import Split
+from mlip_train.fit.pair_curves import PairCurve
+from mlip_train.records.manifest import Split
 from tasks.artifacts import artifact_key
 from tests.conftest import REPOSITORY
 from tests.flows.processes import engines_of, wait_for
@@ -125,7 +125,7 @@ def test_a_published_bundle_is_complete_and_verifiable(
     assert len(record["history"]["loss"]) == 9
     assert record["errors"]["test"]["overall"]["n_structures"] == 1
     assert record["errors"]["train"]["overall"]["stress_rmse"] > 0
-    assert record["errors"]["trainer_disagreement"] < 1e-5
+    assert record["checks"][0]["numbers"]["trainer_eV_per_atom"] < 1e-5
     assert result.potential is not None
     atoms = next(campaign.store.iterate("train")).structure.to_atoms()
     atoms.calc = result.potential.calculator()
@@ -325,7 +325,7 @@ def test_the_wall_time_limit_stops_the_engine_and_leaves_a_resumable_fit(
         return time.monotonic() + 7200 * campaign.generation(1).interim_potential.exists()
 
     clock = SimpleNamespace(monotonic=two_hours_later_once_there_is_a_potential, sleep=time.sleep)
-    monkeypatch.setattr("tasks.engine.time", clock)
+    monkeypatch.setattr("mlip_train.pacemaker.supervision.time", clock)
 
     with pytest.raises(TrainingInterruptedError, match=r"engine\.max_hours"):
         train_generation(campaign.root, [write_batch(0, 6)])
@@ -342,7 +342,7 @@ def test_a_killed_fit_does_not_solve_its_linear_start_again(
         train_generation(campaign.root, [write_batch(0, 6)])
     before = campaign.generation(1).start_potential.read_bytes()
     edit(campaign, engine={"environment": {}})
-    monkeypatch.setattr("mlip_train.starting.solve_linear_start", None)
+    monkeypatch.setattr("mlip_train.fit.starting.solve_linear_start", None)
 
     potential = train_generation(campaign.root, [write_batch(0, 6)]).potential
 

@@ -19,8 +19,8 @@ from flows.train_generation import GenerationResult
 from flows.watch_inbox import watch_inbox
 from mlip_train import Campaign, Potential
 from mlip_train.errors import RejectedPotentialError, TrainingFailedError
-from mlip_train.inbox import Inbox
-from mlip_train.pair_curves import PairCurve
+from mlip_train.fit.pair_curves import PairCurve
+from mlip_train.intake.inbox import Inbox
 from tests.conftest import REPOSITORY
 from tests.mlip_train.planning import edit
 
@@ -111,7 +111,7 @@ def test_a_run_that_could_claim_nothing_is_skipped(
     def refuse(source: Path, target: Path) -> None:
         raise PermissionError(13, "Permission denied", str(source))
 
-    monkeypatch.setattr("mlip_train.inbox._rename", refuse)
+    monkeypatch.setattr("mlip_train.intake.inbox._rename", refuse)
     state = watch(campaign)
     assert state.name == "Skipped"
     assert "nothing could be claimed: 4 new structures" in str(state.message)
@@ -174,7 +174,7 @@ watch_inbox(sys.argv[1], 1, 0)
 """
 
 
-@pytest.mark.service
+@pytest.mark.usefixtures("prefect_processes")
 def test_killed_between_renames_nothing_is_lost_or_used_twice(
     make_campaign: MakeCampaign, write_frames: WriteFrames, prefect_server: str
 ) -> None:

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from mlip_train.structures import Structure
+from mlip_train.atoms.structure import Structure
 from tests.mlip_train.frames import structure, with_results
 
 __all__ = ["aluminium", "aluminium_nickel", "checked", "labelled_by_emt", "write_frames"]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip_train.config import CampaignConfig
+from mlip_train.ace.library import BBasisConfiguration, PyACECalculator, create_multispecies_basis_config
+from mlip_train.atoms.structure import Structure
+from mlip_train.config.campaign_config import CampaignConfig
 from mlip_train.pacemaker.input_yaml import basis_section
-from mlip_train.pacemaker.library import BBasisConfiguration, PyACECalculator, create_multispecies_basis_config
-from mlip_train.structures import Structure
 
 __all__ = ["CONFIG", "config_of", "predictions", "tune", "write_bbasis", "write_random"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlip_train.pacemaker.library import ACEBBasisSet, BBasisConfiguration
+from mlip_train.ace.library import ACEBBasisSet, BBasisConfiguration
 
 __all__ = ["first_density", "set_first_density"]
 

@@ -10,7 +10,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import Bohr, GPa, Ry
 
-from mlip_train.structures import FrameRules, IsolatedAtom, Refusal, Structure, check_frame
+from mlip_train.atoms.structure import Structure
+from mlip_train.intake.frame_check import FrameRules, IsolatedAtom, check_frame
+from mlip_train.records.refusal import Refusal
 
 ANYTHING = FrameRules(elements=None, cutoff=5.5, min_distance=0.5, max_force=100.0, use_isolated_atoms=False)
 SILICON_ONLY = ANYTHING.model_copy(update={"elements": ("Si",)})
@@ -38,21 +40,21 @@ def cluster(symbols: str = "Si2", *, distance: float = 2.2, energy: float = -8.0
     return with_results(atoms, energy=energy, forces=np.zeros((len(atoms), 3)))
 
 
-def gate(atoms: Atoms, *, converged: bool | None = None, **rules: Any) -> Structure | IsolatedAtom | Refusal:
-    """Send a frame through the gate of a silicon campaign."""
+def check(atoms: Atoms, *, converged: bool | None = None, **rules: Any) -> Structure | IsolatedAtom | Refusal:
+    """Check a frame by the rules of a silicon campaign."""
     return check_frame(atoms, SILICON_ONLY.model_copy(update=rules), "run/OUTCAR", 3, converged=converged)
 
 
 def structure(atoms: Atoms, *, source: str = "a.extxyz", frame: int = 0) -> Structure:
-    """A frame that passes the gate."""
+    """A frame that passes the check."""
     checked = check_frame(atoms, ANYTHING, source, frame)
     assert isinstance(checked, Structure), checked
     return checked
 
 
 def reason(atoms: Atoms, **rules: Any) -> str:
-    """Why the gate refuses a frame."""
-    refusal = gate(atoms, **rules)
+    """Why the check refuses a frame."""
+    refusal = check(atoms, **rules)
     assert isinstance(refusal, Refusal), refusal
     return refusal.reason
 

@@ -6,23 +6,38 @@ from typing import Any
 
 import yaml
 
-from mlip_train.campaign import Campaign
-from mlip_train.checking import check_fit
-from mlip_train.deployment import deploy_fit
-from mlip_train.generation import finish_linear, record_of
-from mlip_train.grading import grade_potential
-from mlip_train.measuring import evaluate_fit
-from mlip_train.planning import FitPlan, FitRecord, plan_fit, write_fit
-from mlip_train.potential import Potential, publish
-from mlip_train.selection import select_structures
+from mlip_train.assess.checking import check_fit
+from mlip_train.assess.gate import judge
+from mlip_train.assess.measuring import evaluate_fit
+from mlip_train.assess.subject import Subject
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.campaign.fit_plan import FitPlan
+from mlip_train.fit.closing import close_fit
+from mlip_train.fit.committee import form_committee, solve_members
+from mlip_train.fit.grading import grade_potential
+from mlip_train.fit.planning import plan_fit, write_fit
+from mlip_train.fit.record import record_of
+from mlip_train.fit.selection import select_structures
+from mlip_train.fit.starting import lay_basis
+from mlip_train.fit.training import finish_linear
+from mlip_train.potential.potential import Potential, publish
+from mlip_train.records.fit import FitRecord
 
-__all__ = ["edit", "finished", "planned", "publish_linear"]
+__all__ = ["edit", "finished", "planned", "publish_linear", "solved"]
 
 
 def planned(campaign: Campaign, generation: int) -> FitPlan:
     """Go through all steps before the engine."""
-    plan = plan_fit(campaign, generation, select_structures(campaign, generation))
+    ground = lay_basis(campaign, generation)
+    plan = plan_fit(ground, select_structures(ground))
     write_fit(plan)
+    return plan
+
+
+def solved(campaign: Campaign, generation: int) -> FitPlan:
+    """Go through all steps before the potential is closed, where it is the linear solution."""
+    plan = planned(campaign, generation)
+    finish_linear(plan)
     return plan
 
 
@@ -39,7 +54,7 @@ def finished(plan: FitPlan) -> FitRecord:
     )
     plan.run.fitted_potential.touch()
     plan.run.train_predictions.touch()
-    plan.run.fit_record.write_text(record.model_dump_json())
+    record.save(plan.run.fit_record)
     return record
 
 
@@ -47,11 +62,14 @@ def publish_linear(campaign: Campaign, generation: int) -> Potential:
     """Go through all steps of a generation whose potential is the linear solution."""
     plan = planned(campaign, generation)
     fit = finish_linear(plan)
-    deployment = deploy_fit(plan)
-    grade_potential(campaign, generation, plan.config.active_set.gamma_tolerance)
+    closed = close_fit(plan)
+    grade_potential(plan)
+    has_committee = plan.config.committee.members > 0
+    committee = form_committee(plan, closed.reference, solve_members(plan)) if has_committee else None
     evaluation = evaluate_fit(plan)
-    checks = list(check_fit(plan, deployment, evaluation))
-    return publish(campaign, plan.run, record_of(plan, fit, deployment, evaluation, checks))
+    checks = list(check_fit(Subject(plan, closed)))
+    verdict = judge(plan.config.gate, evaluation, checks)
+    return publish(campaign, plan.run, record_of(plan, fit, closed, evaluation, checks, verdict, committee))
 
 
 def edit(campaign: Campaign, **changes: Any) -> None:

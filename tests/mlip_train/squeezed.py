@@ -8,7 +8,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
-from mlip_train.potential import Potential
+from mlip_train.potential.potential import Potential
 from tests.mlip_train.frames import with_results
 
 __all__ = ["squeezed"]

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from mlip_train.config import CampaignConfig
-from mlip_train.engine import Gpu
+from mlip_train.config.engine import Gpu
 from mlip_train.errors import EngineError, NoGpuError
-from mlip_train.pacemaker import callbacks
-from mlip_train.pacemaker.callbacks import tell_devices
 from mlip_train.pacemaker.devices import (
     Devices,
     check_used_gpu,
     check_visible_gpu,
-    devices_told,
     gpu_environment,
     visible_devices,
 )
-from mlip_train.pacemaker.input_yaml import render_input
 
 NONE = Devices(tensorflow="2.21.0", gpus=())
 ONE = Devices(tensorflow="2.21.0", gpus=("NVIDIA A100",))
-
-
-@pytest.fixture
-def _told_anew() -> Iterator[None]:
-    callbacks._tell_once.cache_clear()
-    yield
-    callbacks._tell_once.cache_clear()
 
 
 def test_a_training_that_needs_a_gpu_is_refused_without() -> None:
@@ -54,20 +39,6 @@ def test_a_training_whose_engine_got_no_gpu_is_refused() -> None:
 def test_the_chosen_gpu_is_the_only_one_that_is_seen() -> None:
     assert gpu_environment(Gpu(index=2)) == {"CUDA_VISIBLE_DEVICES": "2"}
     assert gpu_environment(Gpu()) == gpu_environment(None) == {}
-
-
-@pytest.mark.parametrize(
-    ("gpu", "told"),
-    [
-        (None, None),
-        ({}, {"gpu_ind": 0, "mem_limit": 0}),
-        ({"index": 3, "memory": 8000}, {"gpu_ind": 0, "mem_limit": 8000}),
-    ],
-)
-def test_the_engine_is_told_of_the_gpu(gpu: dict | None, told: dict | None) -> None:
-    config = CampaignConfig.parse({"elements": ["Si"], "engine": {"gpu": gpu}}, "campaign.yaml")
-    native = render_input(config, {"Si": 0.0}, Path("train"), None, None, 5)
-    assert native["backend"].get("gpu_config") == told
 
 
 def fake_tensorflow(folder: Path, body: str) -> dict[str, str]:
@@ -100,36 +71,3 @@ def test_a_tensorflow_that_does_not_answer_is_an_error(tmp_path: Path, monkeypat
     monkeypatch.setattr("mlip_train.pacemaker.devices._PATIENCE", 0.2)
     with pytest.raises(EngineError, match=r"did not answer within 0\.2 s; see: mlip-train doctor"):
         visible_devices(fake_tensorflow(tmp_path, "import time; time.sleep(60)"))
-
-
-@pytest.mark.usefixtures("_told_anew")
-def test_an_engine_without_tensorflow_says_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    tell_devices(current_fit_iteration=0)
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.usefixtures("_told_anew")
-def test_the_engine_says_once_what_it_computes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = [SimpleNamespace(name="/device:CPU:0"), SimpleNamespace(name="/device:GPU:0")]
-    fake = SimpleNamespace(config=SimpleNamespace(list_logical_devices=lambda: names))
-    monkeypatch.setitem(sys.modules, "tensorflow", fake)
-    tell_devices(current_fit_iteration=0)
-    tell_devices(current_fit_iteration=1)
-    log = tmp_path / "log.txt"
-    told = capsys.readouterr().out
-    assert told.count("computes on") == 1
-    earlier = told.replace("GPU", "TPU")  # of an attempt that was interrupted
-    log.write_text(f"something\n{earlier}{told}more\n")
-    assert devices_told(log) == "/device:CPU:0, /device:GPU:0"
-    assert devices_told(tmp_path / "none.txt") is None
-
-
-def test_what_an_earlier_attempt_computed_on_says_nothing_of_this_one(tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    log.write_text(f"Start pacemaker\n{callbacks.COMPUTES_ON}/device:CPU:0\nStart pacemaker\nloading\n")
-    assert devices_told(log) is None

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mlip_train.config import CampaignConfig
+from mlip_train.base.strict_yaml import load_yaml
+from mlip_train.config.campaign_config import CampaignConfig
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, write_input
-from mlip_train.strict_yaml import load_yaml
 
 TRAIN, TEST, START = Path("/run/train.pckl.gzip"), Path("/run/test.pckl.gzip"), Path("/run/start_potential.yaml")
 
@@ -241,3 +241,17 @@ def test_rendering_leaves_the_configuration_alone() -> None:
     before = config.model_dump()
     assert render(config) == render(config)
     assert config.model_dump() == before
+
+
+@pytest.mark.parametrize(
+    ("gpu", "told"),
+    [
+        (None, None),
+        ({}, {"gpu_ind": 0, "mem_limit": 0}),
+        ({"index": 3, "memory": 8000}, {"gpu_ind": 0, "mem_limit": 8000}),
+    ],
+)
+def test_the_engine_is_told_of_the_gpu(gpu: dict | None, told: dict | None) -> None:
+    config = CampaignConfig.parse({"elements": ["Si"], "engine": {"gpu": gpu}}, "campaign.yaml")
+    native = render_input(config, {"Si": 0.0}, Path("train"), None, None, 5)
+    assert native["backend"].get("gpu_config") == told

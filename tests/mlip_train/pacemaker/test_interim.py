@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlip_train.generation_directory import GenerationDirectory
+from mlip_train.campaign.generation_directory import GenerationDirectory
 from mlip_train.pacemaker.interim import discard_interim, keep_interim, resumable
 from tests.mlip_train.bbasis import write_bbasis
 

@@ -8,12 +8,12 @@ import pytest
 from ase import Atoms
 from pyace.preparedata import EnergyBasedWeightingPolicy, UniformWeightingPolicy
 
-from mlip_train.config import EnergyBasedWeighting, UniformWeighting
+from mlip_train.ace.normal_equations import LabelledStructure
+from mlip_train.atoms.structure import Structure
+from mlip_train.config.fit import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
-from mlip_train.pacemaker.normal_equations import LabelledStructure
 from mlip_train.pacemaker.weights import labelled
-from mlip_train.structures import Structure
 from tests.mlip_train.alloys import aluminium, aluminium_nickel, checked
 from tests.mlip_train.frames import with_results
 
@@ -55,7 +55,8 @@ def by_the_engine(policy: Any, structures: list[Structure]) -> pd.DataFrame:
 
 
 def ours(structures: list[Structure], weighting: Any, seed: int = 3) -> list[LabelledStructure]:
-    return list(labelled(lambda: structures, ENERGIES, weighting, seed))
+    sizes = [len(structure.numbers) for structure in structures]
+    return list(labelled(lambda: structures, sizes, ENERGIES, weighting, seed))
 
 
 @pytest.mark.parametrize("weighting", [UniformWeighting(), COHESIVE, HULL], ids=["uniform", "cohesive", "hull"])

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from mlip_train.campaign import BUNDLE_SUFFIXES, Campaign
-from mlip_train.check import Check, Curve, Panel, Span
-from mlip_train.evaluation import Evaluation, Residual, summarise
-from mlip_train.files import sha256_of
-from mlip_train.potential import Lineage, PotentialRecord, Start, TrainingHistory
-from mlip_train.predictions import Graded, Prediction
-from mlip_train.residuals import keep_residuals
-from mlip_train.structures import Structure
+from mlip_train.atoms.structure import Structure
+from mlip_train.base.files import sha256_of
+from mlip_train.campaign.campaign import BUNDLE_SUFFIXES, Campaign
+from mlip_train.evaluation.predictions import Graded, Prediction
+from mlip_train.evaluation.residual_files import keep_residuals
+from mlip_train.evaluation.residuals import Residual
+from mlip_train.evaluation.summary import summarise
+from mlip_train.records.checks import Check, Curve, Panel, Span
+from mlip_train.records.evaluation import Evaluation
+from mlip_train.records.potential import Lineage, PotentialRecord, Start, TrainingHistory
 
 __all__ = ["REFERENCE", "make_structures", "publish_generation", "rewrite_record"]
 
@@ -83,7 +85,6 @@ def _evaluate(campaign: Campaign, generation: int, error: float) -> Evaluation:
     return Evaluation(
         train=on_train.errors,
         test=on_test.errors,
-        trainer_disagreement=3.217e-13,
         parent=None if is_first else generation - 1,
         before=None if is_first else summarise([_wrong(s, 1.5, 3) for s in test]).errors,
         new=None if is_first else summarise([_wrong(s, 2.5, 4) for s in new]).errors,
@@ -99,6 +100,7 @@ def _wrong(structure: Structure, error: float, seed: int) -> Residual:
     n_atoms = len(structure.numbers)
     prediction = Prediction(
         energy=structure.energy - reference + n_atoms * rng.normal(0, 0.01 * error),
+        baseline_energy=0.0,
         forces=structure.forces + rng.normal(0, 0.1 * error, (n_atoms, 3)),
         stress=stress,
         graded=Graded(gamma=float(rng.lognormal(-0.3, 0.4)), energy_difference=0.0, force_difference=0.0),
@@ -165,7 +167,9 @@ def _checks() -> tuple[Check, ...]:
         scale="energy",
     )
     return (
-        Check(name="dimer", passed=True, told="It holds 2 atoms apart.", notes=("Below 1.9 Å.",), panels=(panel,)),
-        Check(name="nve", passed=False, told="It drifts by 3.21 meV/atom/ps; add data from MD."),
-        Check(name="symmetry", passed=None, told="there was nothing to rotate"),
+        Check(
+            name="dimer", passed=True, finding="It holds 2 atoms apart.", notes=("Below 1.9 Å.",), panels=(panel,)
+        ),
+        Check(name="nve", passed=False, finding="It drifts by 3.21 meV/atom/ps; add data from MD."),
+        Check(name="symmetry", passed=None, finding="there was nothing to rotate"),
     )

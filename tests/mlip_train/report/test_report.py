@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 
-from mlip_train.campaign import Campaign
+from mlip_train.campaign.campaign import Campaign
+from mlip_train.config.assessment import CHECKS
 from mlip_train.errors import CorruptFileError, InputError
-from mlip_train.evaluation import Evaluation
-from mlip_train.gate import Decision, Verdict
+from mlip_train.records.errors import MEASURES
+from mlip_train.records.evaluation import Evaluation
+from mlip_train.records.verdict import Decision, Verdict
 from mlip_train.report import dataset_file, write_index, write_report
-from mlip_train.report.error_tables import Compared, Quantity
+from mlip_train.report.error_tables import Compared
 from mlip_train.report.rendering import number
 from tests.mlip_train.report.published import make_structures, publish_generation, rewrite_record
 from tests.mlip_train.report.reading import Page
+
+pytestmark = pytest.mark.xdist_group("report")  # one worker writes the pages that they share
 
 WHY = "force_rmse is 12 % above the parent's: 112 instead of 100 meV/Å, where 5 % are allowed"
 DECIDED = Decision(accepted=True, by="ann@lab", when=datetime(2026, 11, 4, 9, 5, tzinfo=UTC), why="new <surfaces>")
@@ -27,10 +31,8 @@ SCRIPT = "<script>alert(1)</script>$x_"
 IMAGE = '"><img src=https://evil.example/x onerror=alert(1)>'
 
 
-@pytest.fixture
-def campaign(make_campaign: Callable[..., Campaign]) -> Campaign:
+def make_carbide(campaign: Campaign) -> Campaign:
     """Three generations: accepted, rejected, and accepted by a person."""
-    campaign = make_campaign("carbide", elements=["C", "Si"])
     publish_generation(campaign, 1, make_structures(16, 1))
     publish_generation(campaign, 2, make_structures(12, 2), 1.3, verdict=Verdict(accepted=False, reasons=(WHY,)))
     told = Verdict(accepted=False, reasons=("energy_rmse grew",))
@@ -39,9 +41,28 @@ def campaign(make_campaign: Callable[..., Campaign]) -> Campaign:
 
 
 @pytest.fixture
-def hostile(make_campaign: Callable[..., Campaign]) -> Campaign:
-    """Names as somebody might choose who wants to break the page."""
-    campaign = make_campaign("<b>it's", elements=["C", "Si"])
+def campaign(make_campaign: Callable[..., Campaign]) -> Campaign:
+    """A campaign that a test may change; its pages are not written yet."""
+    return make_carbide(make_campaign("carbide", elements=["C", "Si"]))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, campaign_text: Callable[..., str]) -> Campaign:
+    """The same with all pages but that of the second generation in the index, to be read only."""
+    text = campaign_text(elements=["C", "Si"])
+    campaign = make_carbide(Campaign.create(tmp_path_factory.mktemp("written") / "carbide", text))
+    for generation in (1, 3):
+        write_report(campaign, generation)
+    write_index(campaign)
+    write_report(campaign, 2)
+    return campaign
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, campaign_text: Callable[..., str]) -> Campaign:
+    """Names as somebody might choose who wants to break the page; its pages, to be read only."""
+    text = campaign_text(elements=["C", "Si"])
+    campaign = Campaign.create(tmp_path_factory.mktemp("hostile") / "<b>it's", text)
     kinds = [
         SCRIPT,
         "_hidden",
@@ -64,6 +85,9 @@ def hostile(make_campaign: Callable[..., Campaign]) -> Campaign:
         panel["curves"][0]["label"] = panel["spans"][0]["label"] = SCRIPT
 
     rewrite_record(campaign, 2, name_panels)
+    for generation in (1, 2):
+        write_report(campaign, generation)
+    write_index(campaign)
     return campaign
 
 
@@ -73,15 +97,15 @@ def test_what_the_gate_noted_is_told(campaign: Campaign) -> None:
     assert "So few cannot tell &lt;that&gt; from chance." in write_report(campaign, 1).read_text()
 
 
-def test_every_number_is_in_the_records(campaign: Campaign) -> None:
-    for generation in campaign.published_generations():
-        page = Page(write_report(campaign, generation))
+def test_every_number_is_in_the_records(written: Campaign) -> None:
+    for generation in written.published_generations():
+        page = Page(written.generation(generation).report)
         sources = [
             json.loads(path.read_text())
             for path in (
-                *(campaign.bundle_record(other) for other in range(1, generation + 1)),
-                campaign.generation(generation).selection,
-                campaign.store.directory / campaign.store.MANIFEST,
+                *(written.bundle_record(other) for other in range(1, generation + 1)),
+                written.generation(generation).selection,
+                written.store.directory / written.store.MANIFEST,
             )
         ]
         changes = changes_in(sources[generation - 1]["errors"])
@@ -156,11 +180,11 @@ def is_rounded(told: str, value: float) -> bool:
     return abs(float(plain) - value) <= 0.5 * unit * (1 + 1e-9) and (unit < 1 or abs(value) >= 9.9)
 
 
-def test_a_report_says_who_accepted_or_rejected_and_why(campaign: Campaign) -> None:
-    first, second, third = (Page(write_report(campaign, generation)) for generation in (1, 2, 3))
+def test_a_report_says_who_accepted_or_rejected_and_why(written: Campaign) -> None:
+    first, second, third = (Page(written.generation(generation).report) for generation in (1, 2, 3))
     assert "Accepted by the gate" in first.text
     assert f"Rejected by the gate: {WHY}." in second.text
-    assert f"mlip-train accept {campaign.root} 2" in second.codes
+    assert f"mlip-train accept {written.root} 2" in second.codes
     assert "should not be used" in second.text
     assert "should not be used" not in first.text + third.text
     said = "Accepted by ann@lab on 2026-11-04, though the gate had rejected it (energy_rmse grew)."
@@ -176,11 +200,11 @@ def test_earlier_decisions_stay_on_record(campaign: Campaign) -> None:
     assert "2026-11-04 09:05 UTC, ann@lab: accepted – new <surfaces>" in text
 
 
-def test_checks_are_told_with_their_pictures(campaign: Campaign) -> None:
-    page = Page(write_report(campaign, 1))
-    assert "(dimer): passed It holds 2 atoms apart. Below 1.9 Å." in page.text
-    assert "(nve): failed It drifts by 3.21 meV/atom/ps; add data from MD." in page.text
-    assert "(symmetry): not checked There was nothing to rotate." in page.text
+def test_checks_are_told_with_their_pictures(written: Campaign) -> None:
+    page = Page(written.generation(1).report)
+    assert f"dimer: passed {CHECKS['dimer']} It holds 2 atoms apart. Below 1.9 Å." in page.text
+    assert f"nve: failed {CHECKS['nve']} It drifts by 3.21 meV/atom/ps; add data from MD." in page.text
+    assert f"symmetry: not checked {CHECKS['symmetry']} There was nothing to rotate." in page.text
     assert "end of the data" in page.source
     assert page.source.count("<figure>") == 1 + 2 + 5  # dimer; loss; parity, distributions, grades
 
@@ -225,7 +249,7 @@ def test_what_the_parent_does_not_know_is_not_compared(campaign: Campaign) -> No
 
 
 def test_nothing_is_loaded_and_nothing_runs(hostile: Campaign) -> None:
-    for path in (write_report(hostile, 1), write_report(hostile, 2), write_index(hostile)):
+    for path in (hostile.generation(1).report, hostile.generation(2).report, hostile.report):
         page = Page(path)
         assert not {"script", "img", "link", "iframe", "object", "b"} & page.tags
         assert not [name for _, name, _ in page.attributes if name.startswith("on")]
@@ -235,7 +259,7 @@ def test_nothing_is_loaded_and_nothing_runs(hostile: Campaign) -> None:
 
 
 def test_hostile_names_are_shown_as_they_are(hostile: Campaign) -> None:
-    text = Page(write_report(hostile, 2)).text
+    text = Page(hostile.generation(2).report).text
     for told in ("<b>it's, generation 2", SCRIPT, IMAGE, "$\\frac{$", "{{ 7 * 7 }}", "日本", "a&amp;b"):
         assert told in text
     assert f"Rejected by {IMAGE}" in text
@@ -289,7 +313,7 @@ def test_there_is_no_page_of_what_is_not_published_or_damaged(campaign: Campaign
 
 
 def test_the_snippets_name_the_files_where_they_lie(hostile: Campaign) -> None:
-    python, lammps = Page(write_report(hostile, 1)).snippets
+    python, lammps = Page(hostile.generation(1).report).snippets
     ast.parse(python)
     path = str(hostile.bundle_record(1))
     assert path in [node.value for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Constant)]
@@ -310,12 +334,10 @@ def test_many_force_components_are_drawn_as_a_sample(make_campaign: Callable[...
     assert len(page.source) < 1.5e6
 
 
-def test_the_index_lists_every_generation_and_the_current_one(campaign: Campaign) -> None:
-    for generation in (1, 3):
-        write_report(campaign, generation)
-    page = Page(write_index(campaign))
+def test_the_index_lists_every_generation_and_the_current_one(written: Campaign) -> None:
+    page = Page(written.report)
     assert "The current potential is that of generation 3" in page.text
-    assert str(campaign.bundle_record(3)) in page.codes
+    assert str(written.bundle_record(3)) in page.codes
     assert f"Rejected by the gate: {WHY}." in page.text
     links = [value for tag, name, value in page.attributes if tag == "a" and name == "href"]
     assert links[:2] == ["generations/gen_03/report.html", "generations/gen_01/report.html"]  # the newest first
@@ -329,9 +351,8 @@ def test_an_index_before_the_first_potential(make_campaign: Callable[..., Campai
     assert "None has been published yet." in text
 
 
-def test_the_dataset_file_holds_what_chemiscope_shows(campaign: Campaign) -> None:
-    write_index(campaign)
-    content = json.loads(gzip.decompress(campaign.dataset_map.read_bytes()))
+def test_the_dataset_file_holds_what_chemiscope_shows(written: Campaign) -> None:
+    content = json.loads(gzip.decompress(written.dataset_map.read_bytes()))
     assert len(content["structures"]) == 36
     assert {len(value["values"]) for value in content["properties"].values()} == {36}
     assert content["structures"][2]["size"] == len(content["structures"][2]["x"]) == 6
@@ -389,7 +410,7 @@ def test_numbers_have_three_digits(value: float | None, told: str) -> None:
     ],
 )
 def test_changes_are_told_in_percent_of_the_parent(now: float, before: float | None, told: str | None) -> None:
-    assert Compared(Quantity("energy_rmse", "Energy", "meV/atom"), now, before).change == told
+    assert Compared(MEASURES["energy_rmse"], now, before).change == told
 
 
 def test_the_fixture_is_what_evaluations_are(campaign: Campaign) -> None:

@@ -1,0 +1,1 @@
+"""The B-basis, its projections and normal equations, solutions and active sets."""

@@ -1,0 +1,94 @@
+"""Linear solutions of several samples of the same structures, each of which is projected only once."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlip_train.ace.linear_solution import FOLDS
+from mlip_train.ace.normal_equations import LabelledStructure, NormalEquations, weighted_rows, with_first_density
+from mlip_train.ace.projections import BBasisFile, Projector
+from mlip_train.base.parallel import in_chunks, over_chunks
+from mlip_train.errors import TrainingFailedError
+
+__all__ = ["AT_ONCE", "solve_samples"]
+
+Times = NDArray[np.int64]  # (samples,), how often a structure is in each
+Drawn = tuple[LabelledStructure, Times]
+
+AT_ONCE: Final = 2 * FOLDS  # samples; no more equations in memory than for the solution of all structures
+
+
+def solve_samples(
+    bbasis: Path,
+    structures: Iterable[LabelledStructure],
+    times: Mapping[str, Times],
+    kappa: float,
+    ridge: float,
+    targets: Sequence[Path],
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Solve for the first density's coefficients of a B-basis on each sample and write it with them.
+
+    A structure counts in the loss as often as it was drawn.
+
+    Parameters
+    ----------
+    bbasis : Path
+        B-basis (.yaml); the coefficients of its first density are ignored.
+    structures : iterable of LabelledStructure
+        All that were drawn from, with their weights in the loss of the fit to all; streamed once.
+    times : mapping of structure_id to (samples,) int
+        How often each structure is in each sample; one that is missing is in none.
+    kappa : float
+        The force share of the loss, between 0 and 1.
+    ridge : float
+        Relative to the diagonal of the normal equations, see `solve_linear_start`.
+    targets : sequence of Path
+        Where to write the solved B-basis of each sample; at most `AT_ONCE`.
+    on_progress : callable
+        Called with the number of structures done.
+
+    Raises
+    ------
+    TrainingFailedError
+        When a solution is not finite.
+    """
+    n_functions = with_first_density(bbasis, 0.0, targets[0])  # workers project with it
+    samples = [NormalEquations(n_functions) for _ in targets]
+    drawn = ((row, times[name]) for row in structures if (name := row.structure.structure_id) in times)
+    done = 0
+    work = partial(_equations_of, kappa=kappa)
+    for count, parts in over_chunks(work, BBasisFile.of(targets[0]), in_chunks(drawn)):
+        for equations, part in zip(samples, parts, strict=True):
+            equations.add_times(1, part)
+        done += count
+        on_progress(done)
+    for equations, target in zip(samples, targets, strict=True):
+        if not equations.is_finite():
+            raise TrainingFailedError("a label or a projection is not finite; check the newest structures")
+        (solution,) = equations.solutions([ridge])
+        with_first_density(bbasis, solution, target)
+
+
+def _equations_of(projector: Projector, chunk: list[Drawn], kappa: float) -> tuple[int, list[NormalEquations]]:
+    """Compute the equations of the whole loss, for each sample."""
+    samples = [NormalEquations(sum(projector.n_functions.values())) for _ in chunk[0][1]]
+    for labelled, times in chunk:
+        once = _equations_of_one(projector, labelled, kappa)
+        for equations, n in zip(samples, times.tolist(), strict=True):
+            if n:
+                equations.add_times(n, once)
+    return len(chunk), samples
+
+
+def _equations_of_one(projector: Projector, labelled: LabelledStructure, kappa: float) -> NormalEquations:
+    rows = weighted_rows(projector, labelled)
+    of_energy, of_forces = (1 - kappa) ** 0.5, kappa**0.5
+    once = NormalEquations(len(rows.energy))
+    once.add(of_energy * rows.energy[None, :], np.array([of_energy * rows.energy_label]))
+    once.add(of_forces * rows.forces, of_forces * rows.force_labels)
+    return once

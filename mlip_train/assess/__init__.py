@@ -1,0 +1,1 @@
+"""Is this potential good: errors beside the parent's, checks, the gate."""

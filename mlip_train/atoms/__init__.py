@@ -1,0 +1,1 @@
+"""A DFT result, its neighbours, its pair potentials."""

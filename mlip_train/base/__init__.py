@@ -1,0 +1,1 @@
+"""What knows no atoms: frozen models, atomic files, strict YAML, paths, parallel work."""

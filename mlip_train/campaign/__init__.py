@@ -1,0 +1,1 @@
+"""The campaign directory: every file name once, the dataset, the lock."""

@@ -1,0 +1,1 @@
+"""What a person decides: campaign.yaml, its presets and its template."""

@@ -1,0 +1,1 @@
+"""Any potential against DFT, streamed."""

@@ -1,0 +1,1 @@
+"""From the selection of structures to the exported file."""

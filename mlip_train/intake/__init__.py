@@ -1,0 +1,1 @@
+"""How DFT results come in: formats, convergence, frame checks, the inbox."""

@@ -1,1 +1,0 @@
-"""Checks of what a potential does, beside its errors: each gives a `Check`, with the curves that show it."""

@@ -1,0 +1,1 @@
+"""A published bundle, its calculators and its LAMMPS file."""

@@ -1,0 +1,1 @@
+"""What our JSON files say: values without verbs."""

@@ -1,0 +1,52 @@
+"""What a fit came to."""
+
+from mlip_train.base.frozen import Frozen
+from mlip_train.records.potential import Start
+
+__all__ = ["FitRecord", "LinearSolution", "Timings"]
+
+
+class LinearSolution(Frozen):
+    """How good a linear solution is on the structures it was solved from."""
+
+    n_structures: int
+    n_functions: int
+    ridge: float  # relative to the diagonal of the normal equations
+    loss: float
+    energy_rmse: float  # eV/atom
+    force_rmse: float  # eV/Å, over components
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"Linear solution of {self.n_functions} functions in {self.seconds:.0f} s: loss {self.loss:.4g}, RMSE "
+            f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å (ridge {self.ridge:.0e})"
+        )
+
+
+class Timings(Frozen):
+    """Seconds of an engine's last attempt. A GPU that waits for the CPU shows in `optimiser`."""
+
+    start_up: float  # until the first iteration has ended, and from the last to the exit: imports, graphs, files
+    evaluator: float  # energies, forces and their gradients, where TensorFlow computes
+    optimiser: float  # what else iterations take: the optimiser's own algebra, tests of the potential
+
+    def __str__(self) -> str:
+        return (
+            f"start-up and end {self.start_up:.0f} s, evaluator {self.evaluator:.0f} s, "
+            f"optimiser {self.optimiser:.0f} s"
+        )
+
+
+class FitRecord(Frozen):
+    """A fit that ended well."""
+
+    identity: str
+    start: Start
+    stopped: str  # why it ended
+    left_out: int  # structures that the weighting policy did not use
+    seconds: float  # of the engine in the last attempt, from start to exit
+    return_code: int
+    engine: dict[str, str]
+    devices: str | None = None  # that TensorFlow computed on
+    timings: Timings | None = None  # of the last attempt
