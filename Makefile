@@ -2,12 +2,14 @@ PYTHON ?= python3
 EXTRA ?= cpu
 BIN := .venv/bin
 
-.PHONY: help install demo test check serve deploy work stop
+.PHONY: help install demo fast test test-all check format serve deploy work stop
 
 help:
 	@echo "make demo    install, then train two generations on real silicon DFT data"
-	@echo "make test    install, then run all tests"
-	@echo "make check   install, then ruff, mypy and the import contract"
+	@echo "make test    install, then run the tests, the README among them: up to 10 minutes on two cores"
+	@echo "make fast    those without servers, engine and fits to real data: up to 90 seconds"
+	@echo "make test-all  all tests: up to half an hour"
+	@echo "make check   ruff, mypy and the import contracts; make format formats"
 	@echo "make serve   start the local Prefect server and show where its pages are"
 	@echo "make deploy  register work pools, deployments and automations with the server"
 	@echo "make work    run one CPU and one GPU worker on this machine, until Ctrl-C"
@@ -33,8 +35,18 @@ demo: install
 	@$(BIN)/python -m deployments.local_server where
 	@echo "Next:        .venv/bin/mlip-train run demo YOUR_DFT_RESULTS...   (make stop ends the server)"
 
+fast: install
+	@$(BIN)/pytest --lane fast -n 2
+
 test: install
-	@$(BIN)/pytest
+	@$(BIN)/pytest --lane test -n 2
+
+test-all: install
+	@$(BIN)/pytest --lane all -n 2
+
+format: install
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
 
 check: install
 	@$(BIN)/ruff check .
