@@ -32,19 +32,23 @@ from typing import Any
 import numpy as np
 import psutil
 from own_process import in_own_process
+from results import compare
 from rich.console import Console
 from rich.table import Table
 
 from mlip_train import Campaign
-from mlip_train.evaluation import evaluate, summarise
-from mlip_train.pacemaker.bbasis import export_yace, load_bbasis
+from mlip_train.ace.bbasis import export_yace, load_bbasis
+from mlip_train.ace.library import PyACECalculator
+from mlip_train.ace.warm_start import write_target
+from mlip_train.atoms.structure import Structure
+from mlip_train.evaluation.predictions import Exported
+from mlip_train.evaluation.residual_files import keep_residuals
+from mlip_train.evaluation.residuals import evaluate
+from mlip_train.evaluation.summary import summarise
+from mlip_train.intake.frame_check import frame_rules
+from mlip_train.intake.reading import read_batch
 from mlip_train.pacemaker.input_yaml import basis_section
-from mlip_train.pacemaker.library import PyACECalculator
-from mlip_train.pacemaker.warm_start import write_target
-from mlip_train.predictions import Deployed
-from mlip_train.reading import read_batch
-from mlip_train.residuals import keep_residuals
-from mlip_train.structures import Structure
+from mlip_train.records.manifest import Split
 
 ROOT = Path(__file__).parent.parent
 SEED = 7
@@ -70,6 +74,13 @@ def main() -> int:
     content = {"functions": options.functions, "cores": os.cpu_count(), "sizes": rows}
     (options.output / "evaluation.json").write_text(json.dumps(content, indent=1) + "\n")
     Console(width=None if sys.stdout.isatty() else 110).print(_table(rows, options.functions))
+    figures = {}
+    for row in rows:
+        of = f"{row['structures']} structures, {options.functions} functions"
+        figures[f"{of}: time per core over the engine's"] = row["per_core"]
+        figures[f"{of}: CPU over the engine's"] = row["of_cpu"]
+        figures[f"{of}: peak memory (MB)"] = row["ours"]["peak"] / 1e6
+    compare("evaluation", figures, keep=options.keep)
     return 0
 
 
@@ -88,6 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--functions", type=int, default=300, help="per element")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000], help="numbers of structures")
     parser.add_argument("--output", type=Path, default=Path("benchmark_evaluation"), help="a new folder")
+    parser.add_argument("--keep", action="store_true", help="keep these results to compare the next ones with")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)  # one measurement, in its own process
     options = parser.parse_args()
     if not options.step and options.output.exists() and any(options.output.iterdir()):
@@ -129,8 +141,8 @@ def _step(what: str, *arguments: str) -> int:
 def _prepare(folder: Path, data: Path, size: int, functions: int) -> None:
     basis = {"functions_per_element": functions}
     campaign = Campaign.create(folder / "campaign", json.dumps({"elements": ["Si"], "basis": basis}))
-    structures = list(islice(_copies(read_batch([data], campaign.frame_rules()).structures), size))
-    splits = {structure.structure_id: "test" for structure in structures}
+    structures = list(islice(_copies(read_batch([data], frame_rules(campaign.config)).structures), size))
+    splits: dict[str, Split] = {structure.structure_id: "test" for structure in structures}
     campaign.store.append(structures, splits, 1, {"Si": 0.0}, campaign.config.basis.cutoff)
     bbasis = folder / "potential.yaml"
     write_target(basis_section(campaign.config), bbasis)
@@ -166,7 +178,7 @@ def _engine(folder: Path) -> None:
 def _ours(folder: Path) -> None:
     before, began = psutil.Process().memory_info().rss, time.perf_counter()
     stored = Campaign(folder / "campaign").store.iterate("test")
-    residuals = evaluate(Deployed.of(folder / "potential.yace", None), (s.structure for s in stored), {"Si": 0.0})
+    residuals = evaluate(Exported.of(folder / "potential.yace", None), (s.structure for s in stored), {"Si": 0.0})
     summarise(keep_residuals(folder / "residuals.parquet", residuals))
     _note(folder, "ours", time.perf_counter() - began, before)
 

@@ -3,7 +3,7 @@
 Trains one generation of the shipped silicon data with the real engine and prints the flow's wall time,
 the engine's wall time, their difference and the allowance (5 % of the engine's time + 15 s).
 
-    .venv/bin/python benchmarks/flow_overhead.py
+    .venv/bin/python benchmarks/flow_overhead.py [--keep]
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from results import compare
+
 from deployments.local_server import prefect_api
 from flows.train_generation import train_generation
 from mlip_train import Campaign
-from mlip_train.template import campaign_yaml
+from mlip_train.config.template import campaign_yaml
 
 DATA = Path(__file__).parent.parent / "examples" / "silicon" / "batch_1.extxyz"
 
@@ -30,10 +32,13 @@ def main() -> int:
         flow_seconds = time.perf_counter() - began
     engine_seconds = result.potential.record.seconds["engine"]
     overhead, allowance = flow_seconds - engine_seconds, 0.05 * engine_seconds + 15
-    print(f"flow      {flow_seconds:8.1f} s")
-    print(f"engine    {engine_seconds:8.1f} s")
-    print(f"overhead  {overhead:8.1f} s")
-    print(f"allowed   {allowance:8.1f} s   (5 % of the engine's time + 15 s)")
+    figures = {
+        "flow (s)": flow_seconds,
+        "engine (s)": engine_seconds,
+        "overhead (s)": overhead,
+        "allowed: 5 % of the engine's time + 15 s (s)": allowance,
+    }
+    compare("flow_overhead", figures, keep="--keep" in sys.argv[1:])
     return 0 if overhead <= allowance else 1
 
 

@@ -44,16 +44,19 @@ from ase import Atoms
 from ase.io import read, write
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from results import compare
 from rich.console import Console
 from rich.table import Table
 
 from deployments.local_server import prefect_api
 from flows.train_generation import train_generation
 from mlip_train import Campaign
+from mlip_train.campaign.fit_plan import FitPlan
+from mlip_train.intake.frame_check import frame_rules
+from mlip_train.intake.reading import read_batch
+from mlip_train.intake.reference_energies import pin_reference_energies
 from mlip_train.pacemaker.input_yaml import TEST_EVERY
-from mlip_train.planning import FitPlan
-from mlip_train.reading import read_batch
-from mlip_train.reference_energies import pin_reference_energies
+from mlip_train.records.manifest import Split
 
 ROOT = Path(__file__).parent.parent
 USUAL_PLACES = (Path(), ROOT / "data", ROOT.parent / "shared" / "data")
@@ -167,6 +170,14 @@ def main() -> int:
             _draw(options.output / "generations.png", size, runs)
     console.print(_summary(runs))
     console.print(f"written: {options.output / 'generations.json'} and generations.png")
+    figures = {}
+    for way in ways:
+        mine = [run for run in runs if run.way == way]
+        reached = [run for run in mine if run.evaluations is not None]
+        figures[f"{way}: iterations until all targets"] = float(sum(run.evaluations or 0 for run in reached))
+        figures[f"{way}: targets reached (of {len(mine)})"] = float(len(reached))
+    name = "generations_small" if options.small else "generations"
+    compare(name, figures, keep=options.keep)
     return 0
 
 
@@ -176,6 +187,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--test", type=Path, help="test structures (default: Si_test.extxyz beside the data)")
     parser.add_argument("--small", action="store_true", help="minutes: fewer structures, functions, iterations")
     parser.add_argument("--replay", action="store_true", help="a fourth way: what is new and old active ones")
+    parser.add_argument("--keep", action="store_true", help="keep these results to compare the next ones with")
     parser.add_argument("--output", type=Path, default=Path("benchmark_generations"), help="a new folder")
     options = parser.parse_args()
     if options.output.exists() and any(options.output.iterdir()):
@@ -224,10 +236,10 @@ def _create(root: Path, way: str, size: Size, first: Path, test: Path) -> Campai
         "fit": {"max_epochs": size.iterations, "optimizer": "BFGS", "batch_size": 20},
     }
     campaign = Campaign.create(root, yaml.safe_dump(config, sort_keys=False))
-    rules = campaign.frame_rules()
+    rules = frame_rules(campaign.config)
     to_learn, to_test = read_batch([first], rules), read_batch([test], rules)
     energies = pin_reference_energies(campaign.config, {}, to_learn.structures, to_learn.isolated_atoms)
-    splits = {structure.structure_id: "test" for structure in to_test.structures}
+    splits: dict[str, Split] = {structure.structure_id: "test" for structure in to_test.structures}
     campaign.store.append(to_test.structures, splits, _TEST_SHARD, energies, campaign.config.basis.cutoff)
     return campaign
 
@@ -238,7 +250,7 @@ def _train(way: str, campaign: Campaign, batch: Path) -> Run:
     result = train_generation(campaign.root, [batch])
     wall, cpu = time.perf_counter() - began, _cpu_seconds() - cpu_before
     record, run = result.potential.record, campaign.generation(result.potential.generation)
-    plan = FitPlan.model_validate_json(run.plan.read_bytes())
+    plan = FitPlan.load(run.plan)
     seconds = dict(_looks(run.log.read_text(), called))
     return Run(
         way=way,

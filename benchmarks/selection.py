@@ -3,7 +3,7 @@
 On the same structures, with the same basis and the same tolerance (1.01), at several multiples of the
 silicon set (copies are strained and rattled at random, with a seed; labels do not matter here):
 
-full         our selection of a new dataset: `select_structures`, as the flow calls it
+full         our selection of a new dataset: `lay_basis` and `select_structures`, as the flow calls them
 incremental  the same after 1 % new structures have come, from the active set of the generation before
 engine       what `pace_select` and `pace_activeset` do without batches: `compute_B_projections` of
              everything, then `compute_active_set`
@@ -42,19 +42,27 @@ import pandas as pd
 import psutil
 import yaml
 from own_process import in_own_process
+from results import compare
 from rich.console import Console
 from rich.table import Table
 
 from mlip_train import Campaign
-from mlip_train.evaluation import Errors, Evaluation, SplitErrors
-from mlip_train.grading import grade_potential
-from mlip_train.pacemaker.bbasis import export_yace, load_bbasis
+from mlip_train.ace.bbasis import export_yace, load_bbasis
+from mlip_train.ace.warm_start import write_target
+from mlip_train.atoms.structure import Structure
+from mlip_train.campaign.fit_plan import FitPlan
+from mlip_train.fit.grading import grade_potential
+from mlip_train.fit.selection import select_structures
+from mlip_train.fit.starting import lay_basis
+from mlip_train.intake.frame_check import frame_rules
+from mlip_train.intake.reading import read_batch
 from mlip_train.pacemaker.input_yaml import basis_section
-from mlip_train.pacemaker.warm_start import write_target
-from mlip_train.potential import Lineage, PotentialRecord, Start, TrainingHistory, publish
-from mlip_train.reading import read_batch
-from mlip_train.selection import select_structures
-from mlip_train.structures import Structure
+from mlip_train.pacemaker.pickles import write_data
+from mlip_train.potential.potential import publish
+from mlip_train.records.errors import Errors, SplitErrors
+from mlip_train.records.evaluation import Evaluation
+from mlip_train.records.manifest import Split
+from mlip_train.records.potential import Lineage, PotentialRecord, Start, TrainingHistory
 
 ROOT = Path(__file__).parent.parent
 USUAL_PLACES = (Path(), ROOT / "data", ROOT.parent / "shared" / "data")
@@ -91,6 +99,16 @@ def main() -> int:
     console.print(_table(rows, options.functions))
     for line in _conclusions(rows):
         console.print(line)
+    figures = {}
+    for row in rows:
+        of = f"{row['structures']} structures" if "structures" in row else f"{row['scale']} times the data"
+        for what in ("seconds", "cpu"):
+            figures[f"{of}: {what} of new structures over a full selection"] = (
+                row["incremental"][what] / row["full"][what]
+            )
+        if row["engine"]:
+            figures[f"{of}: CPU of a full selection over the engine's"] = row["full"]["cpu"] / row["engine"]["cpu"]
+    compare("selection", figures, keep=options.keep)
     return 0
 
 
@@ -101,6 +119,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scales", type=int, nargs="+", default=[1, 10, 50], help="multiples of the data")
     parser.add_argument("--repeats", type=int, default=3, help="of each measurement; the fastest counts")
     parser.add_argument("--output", type=Path, default=Path("benchmark_selection"), help="a new folder")
+    parser.add_argument("--keep", action="store_true", help="keep these results to compare the next ones with")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)  # one measurement, in its own process
     options = parser.parse_args()
     if options.step:
@@ -204,7 +223,7 @@ def _note(folder: Path, what: str, work: Any) -> None:
 
 
 def _ours(folder: Path, generation: int) -> tuple[float, int]:
-    selection = select_structures(Campaign(folder / "campaign"), generation)
+    selection = select_structures(lay_basis(Campaign(folder / "campaign"), generation))
     return sum(selection.log_volume.values()), selection.projected
 
 
@@ -236,13 +255,13 @@ def _prepare(folder: Path, data: Path, scale: int, functions: int) -> None:
         "test": {"fraction": 0},
     }
     campaign = Campaign.create(folder / "campaign", yaml.safe_dump(config))
-    structures = read_batch([data], campaign.frame_rules()).structures
+    structures = read_batch([data], frame_rules(campaign.config)).structures
     copies = _copies(structures, scale)
     first = list(islice(copies, scale * len(structures)))
     new = list(islice(copies, max(1, round(NEW_SHARE * len(first)))))
     _append(campaign, first, 1)
     pd.to_pickle(new, folder / "new.pckl")
-    campaign.store.export(folder / "engine.pckl.gzip", "train")
+    write_data(folder / "engine.pckl.gzip", first, {"Si": 0.0})
     write_target(basis_section(campaign.config), folder / "basis.yaml")
     sizes = {"structures": len(first), "atoms": sum(len(s.numbers) for s in first), "new": len(new)}
     (folder / "sizes.json").write_text(json.dumps(sizes) + "\n")
@@ -260,20 +279,24 @@ def _copies(structures: list[Structure], scale: int) -> Iterator[Structure]:
 
 
 def _append(campaign: Campaign, structures: list[Structure], generation: int) -> None:
-    splits = {structure.structure_id: "train" for structure in structures}
+    splits: dict[str, Split] = {structure.structure_id: "train" for structure in structures}
     campaign.store.append(structures, splits, generation, {"Si": 0.0}, campaign.config.basis.cutoff)
 
 
 def _publish(campaign: Campaign) -> None:
     """Publish generation 1 as a fit that changes no radial functions would leave it."""
     run = campaign.generation(1)
-    for potential in (run.fitted_potential, run.deployed_potential):
+    for potential in (run.fitted_potential, run.closed_potential):
         potential.write_bytes(run.basis.read_bytes())
     export_yace(run.fitted_potential, run.exported_potential)
-    grade_potential(campaign, 1, campaign.config.active_set.gamma_tolerance)
     unknown = Errors(n_structures=0, n_atoms=0, energy_rmse=0, energy_mae=0, force_rmse=0, force_mae=0)
     errors = SplitErrors(overall=unknown, by_config_type={})
-    start = Start(kind="linear", reason="a benchmark")
+    start, n_train = Start(kind="linear", reason="a benchmark"), campaign.store.count("train")
+    plan = FitPlan(
+        campaign=campaign.root, config=campaign.config, generation=1, run=run, parent=None, start=start,
+        identity="", epochs=0, dataset_hash="", basis_hash="", n_train=n_train, n_test=0,
+    )  # fmt: skip
+    grade_potential(plan)
     lineage = Lineage(
         start=start,
         parent_sha256=None,
@@ -288,7 +311,7 @@ def _publish(campaign: Campaign) -> None:
         generation=1, created=datetime.now(UTC), elements=("Si",), cutoff=campaign.config.basis.cutoff,
         reference_energies={"Si": 0.0}, files={}, lineage=lineage, convergence="not fitted",
         history=TrainingHistory(iteration=(), loss=(), energy_rmse=(), force_rmse=()),
-        errors=Evaluation(train=errors, test=None, trainer_disagreement=0.0), seconds={},
+        errors=Evaluation(train=errors, test=None), seconds={},
     )  # fmt: skip
     publish(campaign, run, record)
 
