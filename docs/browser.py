@@ -118,8 +118,8 @@ class Browser:
         path.write_bytes(base64.b64decode(image))
 
     def _address(self) -> str | None:
-        told = Path(self._profile.name) / "DevToolsActivePort"
-        if not told.exists() or not (lines := told.read_text().splitlines()):
+        port_file = Path(self._profile.name) / "DevToolsActivePort"
+        if not port_file.exists() or not (lines := port_file.read_text().splitlines()):
             return None
         pages = httpx.get(f"http://127.0.0.1:{lines[0]}/json/list", trust_env=False).json()
         return next((page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"), None)

@@ -70,7 +70,7 @@ def _deployed() -> UUID:
 def _train(campaign: Path) -> UUID:
     """Train two generations; return the run of the second."""
     from flows.train_generation import train_generation
-    from mlip_train.new_campaign import NewCampaign
+    from mlip_train.campaign.new_campaign import NewCampaign
 
     def state_after(batch: str, new: NewCampaign | None = None) -> Any:
         return train_generation(campaign, [_SILICON / batch], new, return_state=True)
