@@ -29,8 +29,9 @@ Written by `python -m docs.make_reference` from what `mlip-train schema` prints.
 Only `elements` must be given. A section may be given in part; the rest of it keeps its defaults. Defaults are
 those of the preset `standard`; where another preset fills in something else, it is named after the default. An
 unknown key is an error that names the most similar known key. What the sections are for: [guide](guide.md).
-Between keys: `fit.max_epochs: 0` needs linear starts; `gate.require` names only checks that `physics` switches on;
-`fit.weighting` is uniform beside a baseline (`mode: delta`); radii of pairs end within `basis.cutoff`.
+Between keys: `fit.max_epochs: 0` excludes starts from `zeros` (`previous` then solves anew, as `linear` does);
+`gate.require` names `consistency`, which always runs, and checks that `physics` switches on; `fit.weighting` is
+uniform beside a baseline (`mode: delta`); radii of pairs end within `basis.cutoff`.
 """
 
 

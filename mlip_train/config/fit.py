@@ -92,7 +92,7 @@ class Fit(Frozen):
     max_epochs: int = Field(
         0, ge=0,
         description="Largest number of optimiser iterations (per ladder step). 0: the linear solution itself is "
-        "the potential, in seconds.",
+        "the potential; nothing is trained.",
     )  # fmt: skip
     max_hours: PositiveFloat | None = Field(
         None,
