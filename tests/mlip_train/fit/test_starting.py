@@ -16,13 +16,15 @@ from mlip_train.ace.warm_start import has_idle_density, seed_second_density
 from mlip_train.base.files import sha256_of
 from mlip_train.campaign.campaign import Campaign
 from mlip_train.campaign.fit_plan import Parent
-from mlip_train.fit.starting import lay_basis
+from mlip_train.errors import TrainingFailedError
+from mlip_train.fit import starting
+from mlip_train.fit.starting import errors_of_start, lay_basis
 from mlip_train.intake.accumulation import accumulate
 from mlip_train.potential.potential import Potential
 from tests.mlip_train.alloys import aluminium, aluminium_nickel
 from tests.mlip_train.alloys import write_frames as write_alloy
 from tests.mlip_train.bbasis import predictions, write_random
-from tests.mlip_train.planning import edit, planned, publish_linear
+from tests.mlip_train.planning import edit, planned, publish_linear, solved
 from tests.mlip_train.references import BASIS, CORE, DELTA, LJ, NONE
 
 Make = Callable[..., Campaign]
@@ -233,3 +235,12 @@ def test_a_new_element_is_no_change_of_the_reference(
     accumulate(campaign, [write_alloy(tmp_path / "two.extxyz", aluminium_nickel(6))])
     start = planned(campaign, 2).start
     assert (start.kind, start.generation) == ("previous", 1), start
+
+
+def test_a_weighting_that_leaves_nothing_to_learn_from_is_named(
+    make_linear: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = solved(make_linear(DELTA), 1)
+    monkeypatch.setattr(starting, "labelled_structures", lambda plan: iter(()))
+    with pytest.raises(TrainingFailedError, match="leaves out every structure"):
+        errors_of_start(plan)
