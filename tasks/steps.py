@@ -128,10 +128,11 @@ def evaluate(plan: FitPlan) -> Evaluation:
     if evaluation.new is not None:
         logger.info("Before it, generation %s on what is new: %s", evaluation.parent, evaluation.new.overall)
     beside = " and, for the test structures, against the parent" if evaluation.before else ""
+    errors = (evaluation.test or evaluation.train).overall
     title = (
-        f"Generation {plan.generation}: {(evaluation.test or evaluation.train).overall}. Computed with the .yace "
+        f"Generation {plan.generation}: {errors}. Computed with the .yace file against DFT{beside}: "
+        "E in meV/atom, F in meV/Å, stress in GPa"
     )
-    title += f"file against DFT{beside}: E in meV/atom, F in meV/Å, stress in GPa"
     leave_table(plan.campaign, "errors", error_rows(evaluation), title)
     return evaluation
 
