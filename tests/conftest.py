@@ -24,6 +24,7 @@ os.environ |= {
     "PREFECT_HOME": f"{_HOME}/prefect",
     "XDG_DATA_HOME": f"{_HOME}/data",
     "XDG_CACHE_HOME": f"{_HOME}/cache",
+    "NUMBA_CACHE_DIR": str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"),  # one for all processes
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",

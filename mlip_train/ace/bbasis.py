@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from mlip_train.ace.library import ACEBBasisSet, BBasisConfiguration
+from mlip_train.base.arrays import FloatArray
 from mlip_train.base.files import atomic_path
 from mlip_train.errors import EngineError
 
-__all__ = ["coefficients_of", "elements_of", "export_yace", "load_bbasis"]
+__all__ = ["coefficients_of", "elements_of", "export_yace", "load_bbasis", "with_first_density"]
 
 
 def load_bbasis(path: Path) -> Any:
@@ -48,3 +49,27 @@ def export_yace(bbasis: Path, yace: Path) -> None:
         exported = Path(folder) / "potential.yace"
         ACEBBasisSet(load_bbasis(bbasis)).to_ACECTildeBasisSet().save_yaml(str(exported))
         shutil.copyfile(exported, target)
+
+
+def with_first_density(bbasis: Path, coefficients: FloatArray | float, target: Path) -> int:
+    """Write a B-basis with these coefficients of its first density; return the number of functions.
+
+    Radial functions and other densities stay as they are.
+    """
+    configuration = load_bbasis(bbasis)
+    basis = ACEBBasisSet(configuration)
+    by_density = _coefficients_by_density(basis)
+    by_density[:, 0] = coefficients
+    basis.basis_coeffs = by_density.reshape(-1).tolist()
+    written = basis.to_BBasisConfiguration()
+    for key, value in configuration.metadata.items():
+        written.metadata[key] = value
+    with atomic_path(target) as temporary:
+        written.save(str(temporary))
+    return len(by_density)
+
+
+def _coefficients_by_density(basis: Any) -> FloatArray:
+    """(functions, densities), element after element."""
+    n_functions = sum(map(len, basis.basis_rank1)) + sum(map(len, basis.basis))
+    return np.array(basis.basis_coeffs, dtype=np.float64).reshape(n_functions, -1)

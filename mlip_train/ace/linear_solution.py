@@ -1,12 +1,13 @@
 """The linear part of a potential, solved by weighted least squares.
 
-With the radial functions fixed, energies and forces are linear in the coefficients of the first density,
-so the minimum of the engine's loss over them is the solution of the normal equations
+With the radial functions fixed, energies, forces and virials are linear in the coefficients of the first density,
+so the minimum of the loss over them is the solution of the normal equations
 
-    (Σ w_E e eᵀ + Σ w_F f fᵀ + λ diag) c = Σ w_E e E/n + Σ w_F f F
+    (Σ w_E e eᵀ + Σ w_F f fᵀ + Σ w_S s sᵀ + λ diag) c = Σ w_E e E/n + Σ w_F f F + Σ w_S s W/n
 
-where e is a structure's projections per atom and f a row per force component, with the weights of the
-engine's loss. They are summed structure by structure: memory is the number of functions squared.
+where e is a structure's projections per atom, f a row per force component and s one per virial component per atom,
+with the weights of the engine's loss, which knows no stress. They are summed structure by structure: memory is
+the number of functions squared.
 """
 
 import time
@@ -15,19 +16,22 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from mlip_train.ace.normal_equations import LabelledStructure, NormalEquations, weighted_rows, with_first_density
+from mlip_train.ace.bbasis import with_first_density
+from mlip_train.ace.cross_validation import most_stress, validate
+from mlip_train.ace.normal_equations import LabelledStructure, RowSum, Shares, Terms, sum_of, weighted_rows
 from mlip_train.ace.projections import BBasisFile, Projector
 from mlip_train.base.files import atomic_path
-from mlip_train.base.parallel import CHUNK, over_chunks
+from mlip_train.base.parallel import over_chunks
 from mlip_train.errors import TrainingFailedError
 from mlip_train.records.fit import LinearSolution
 
-__all__ = ["solve_linear_start"]
+__all__ = ["FOLDS", "solve_linear_start"]
 
 FOLDS: Final = 5
-_PATIENCE: Final = 1.02  # most that the loss of a ridge may exceed the smallest: small coefficients are worth it
-RIDGES: Final = tuple(10.0**exponent for exponent in range(-14, -3))  # relative to the diagonal
+# Structures whose equations come back as one sum: at first few, for small sets; then a share of those before.
+_FEWEST, _MOST, _SHARE = 4, 256, 16
 
 
 def solve_linear_start(
@@ -35,13 +39,14 @@ def solve_linear_start(
     structures: Iterable[LabelledStructure],
     kappa: float,
     target: Path,
+    stress: float | None = None,
     curvature: Path | None = None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> LinearSolution:
     """Solve for the first density's coefficients of a B-basis and write it with them.
 
     Radial functions and other densities stay as they are in `bbasis`. The ridge is the
-    largest one whose loss in a five-fold cross-validation is within 2 % of the smallest, structures shared out
+    largest one whose loss in a five-fold cross-validation is within 0.5 % of the smallest, structures shared out
     by their content hash.
 
     Parameters
@@ -54,6 +59,9 @@ def solve_linear_start(
         The force share of the loss, between 0 and 1.
     target : Path
         Where to write the solved B-basis.
+    stress : float, optional
+        The share of stress beside that; by default the largest one with which the errors of energies and forces
+        grow by no more than 3 % in the cross-validation.
     curvature : Path, optional
         Where to write the gram matrix of the loss (.npy; functions, functions) when a fit goes on from the
         solution.
@@ -67,28 +75,35 @@ def solve_linear_start(
     """
     began = time.monotonic()
     n_functions = with_first_density(bbasis, 0.0, target)  # workers project with it: only other densities are left
-    n_structures, energy, forces = _accumulate(target, structures, n_functions, on_progress)
-    shares = [_weighted(e, f, kappa) for e, f in zip(energy, forces, strict=True)]
-    total = _sum(shares)
-    if total.labels == 0.0 or not total.is_finite():
+    n_structures, lacking, folds = _accumulate(target, structures, n_functions, on_progress)
+    total = sum_of(folds, n_functions)
+    if not any(term.labels for term in total) or not all(term.is_finite() for term in total):
         raise TrainingFailedError(
             f"the linear start of {n_functions} functions has no finite solution: all labels are zero, or a "
             "label or projection is not finite. Check the newest structures, or set max_epochs above 0 and start "
             "from zeros"
         )
-    ridge = _best_ridge(shares, total)
-    (solution,) = total.solutions([ridge])
+    shares = Shares(1 - kappa, kappa, stress or 0.0)
+    shares, validated = most_stress(folds, shares) if stress is None else (shares, validate(folds, shares))
+    joint = total.joint(shares)
+    (solution,) = joint.solutions([validated.ridge])
     if curvature is not None:
         with atomic_path(curvature) as temporary, temporary.open("wb") as stream:
-            np.save(stream, total.gram)
+            np.save(
+                stream, total.joint(shares._replace(stress=0.0)).gram
+            )  # the loss of who goes on knows no stress
     with_first_density(target, solution, target)
+    losses = [term.loss(solution) for term in total]
     return LinearSolution(
         n_structures=n_structures,
         n_functions=len(solution),
-        ridge=ridge,
-        loss=total.loss(solution),
-        energy_rmse=_sum(energy).loss(solution) ** 0.5,
-        force_rmse=(_sum(forces).loss(solution) / 3) ** 0.5,
+        ridge=validated.ridge,
+        stress_share=shares.stress,
+        loss=shares.energy * losses[0] + shares.forces * losses[1],
+        energy_rmse=losses[0] ** 0.5,
+        force_rmse=(losses[1] / 3) ** 0.5,
+        virial_rmse=(losses[2] / 6) ** 0.5 if total.stress.labels else None,
+        lacking=lacking,
         seconds=time.monotonic() - began,
     )
 
@@ -98,27 +113,27 @@ def _accumulate(
     structures: Iterable[LabelledStructure],
     n_functions: int,
     on_progress: Callable[[int], None],
-) -> tuple[int, list[NormalEquations], list[NormalEquations]]:
-    """Number of structures, and energy and force equations of each fold."""
-    energy = [NormalEquations(n_functions) for _ in range(FOLDS)]
-    forces = [NormalEquations(n_functions) for _ in range(FOLDS)]
-    done = 0
-    for fold, count, e, f in over_chunks(_equations_of, BBasisFile.of(bbasis), _chunks_by_fold(structures)):
-        energy[fold] += e
-        forces[fold] += f
+) -> tuple[int, str | None, list[Terms]]:
+    """Number of structures, what our own kernel lacked for them, and the equations of each fold."""
+    folds = [Terms.zero(n_functions) for _ in range(FOLDS)]
+    done, lacking = 0, None
+    for part in over_chunks(_terms_of, BBasisFile.of(bbasis), _chunks_by_fold(structures)):
+        fold, count, lacking, terms = part
+        folds[fold].add(terms)
         done += count
         on_progress(done)
     if done == 0:
         raise TrainingFailedError("there is not one structure to solve the linear start from")
-    return done, energy, forces
+    return done, lacking, folds
 
 
 def _chunks_by_fold(structures: Iterable[LabelledStructure]) -> Iterator[list[LabelledStructure]]:
+    """Structures of one fold at a time: so each needs its equations in one fold only, and folds cost nothing."""
     waiting: list[list[LabelledStructure]] = [[] for _ in range(FOLDS)]
-    for labelled in structures:
+    for seen, labelled in enumerate(structures):
         chunk = waiting[_fold(labelled)]
         chunk.append(labelled)
-        if len(chunk) == CHUNK:
+        if len(chunk) >= min(max(_FEWEST, seen // _SHARE), _MOST):
             yield list(chunk)
             chunk.clear()
     yield from (chunk for chunk in waiting if chunk)
@@ -128,42 +143,11 @@ def _fold(labelled: LabelledStructure) -> int:
     return int(labelled.structure.structure_id[:8], 16) % FOLDS
 
 
-def _equations_of(
-    projector: Projector, chunk: list[LabelledStructure]
-) -> tuple[int, int, NormalEquations, NormalEquations]:
-    n_functions = sum(projector.n_functions.values())
-    energy, forces = NormalEquations(n_functions), NormalEquations(n_functions)
-    energy_rows, energy_labels = [], []
-    for labelled in chunk:
-        rows = weighted_rows(projector, labelled)
-        energy_rows.append(rows.energy)
-        energy_labels.append(rows.energy_label)
-        forces.add(rows.forces, rows.force_labels)
-    energy.add(np.array(energy_rows), np.array(energy_labels))
-    return _fold(chunk[0]), len(chunk), energy, forces
-
-
-def _weighted(energy: NormalEquations, forces: NormalEquations, kappa: float) -> NormalEquations:
-    joint = NormalEquations(energy.n)
-    joint.gram = (1 - kappa) * energy.gram + kappa * forces.gram
-    joint.moment = (1 - kappa) * energy.moment + kappa * forces.moment
-    joint.labels = (1 - kappa) * energy.labels + kappa * forces.labels
-    return joint
-
-
-def _sum(equations: list[NormalEquations]) -> NormalEquations:
-    total = NormalEquations(equations[0].n)
-    for part in equations:
-        total += part
-    return total
-
-
-def _best_ridge(folds: list[NormalEquations], total: NormalEquations) -> float:
-    """The largest ridge whose loss on structures that were left out is about the smallest."""
-    filled = [fold for fold in folds if fold.labels > 0.0]
-    if len(filled) < 2:
-        return 1e-8  # nothing to validate on
-    losses = np.zeros(len(RIDGES))
-    for fold in filled:
-        losses += [fold.loss(solution) for solution in (total - fold).solutions(RIDGES)]
-    return RIDGES[int(np.flatnonzero(losses <= _PATIENCE * losses.min())[-1])]
+def _terms_of(projector: Projector, chunk: list[LabelledStructure]) -> tuple[int, int, str | None, Terms]:
+    sums = [RowSum(sum(projector.n_functions.values())) for _ in Terms._fields]
+    with threadpool_limits(limits=1):  # the same sums to the last digit, in whichever process
+        for labelled in chunk:
+            for term, weighted in zip(sums, weighted_rows(projector, labelled), strict=True):
+                term.add(*weighted)
+        terms = Terms(*(term.total() for term in sums))
+    return _fold(chunk[0]), len(chunk), projector.lacking, terms

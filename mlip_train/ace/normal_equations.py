@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import dsyrk
 
-from mlip_train.ace.bbasis import load_bbasis
-from mlip_train.ace.library import ACEBBasisSet
 from mlip_train.ace.projections import Projector
 from mlip_train.atoms.structure import Structure
 from mlip_train.base.arrays import FloatArray
-from mlip_train.base.files import atomic_path
 
-__all__ = ["LabelledStructure", "NormalEquations", "WeightedRows", "weighted_rows", "with_first_density"]
+__all__ = ["LabelledStructure", "NormalEquations", "RowSum", "Shares", "Terms", "sum_of", "weighted_rows"]
+
+_AT_ONCE: Final = 1024  # rows that are multiplied together: few would cost a pass over the matrix each
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,15 @@ class LabelledStructure:
     energy: float  # eV, total, minus the reference energies
     energy_weight: float  # share of the energy loss
     force_weights: FloatArray  # (n,), share of the force loss per atom
+    stress_weight: float = 0.0  # share of the stress loss; 0 where it has no stress
+
+
+class Shares(NamedTuple):
+    """How much each kind of label counts in the loss."""
+
+    energy: float  # per squared error per atom, eV²
+    forces: float  # per squared error of a component, (eV/Å)²
+    stress: float  # per squared error of a virial component per atom, eV²
 
 
 @dataclass
@@ -41,27 +49,22 @@ class NormalEquations:
     def __post_init__(self) -> None:
         self.gram, self.moment = np.zeros((self.n, self.n)), np.zeros(self.n)
 
-    def add(self, rows: FloatArray, labels: FloatArray) -> None:
-        """Add rows (n, functions) and their labels (n,), both times the roots of their weights."""
-        self.gram += rows.T @ rows
-        self.moment += rows.T @ labels
-        self.labels += float(labels @ labels)
-
-    def add_times(self, n: int, other: NormalEquations) -> None:
-        """Add other equations, n times."""
-        self.gram += n * other.gram
-        self.moment += n * other.moment
-        self.labels += n * other.labels
+    def add_times(self, factor: float, other: NormalEquations) -> None:
+        """Add other equations, so many times."""
+        self.gram += factor * other.gram
+        self.moment += factor * other.moment
+        self.labels += factor * other.labels
 
     def __iadd__(self, other: NormalEquations) -> NormalEquations:
-        self.add_times(1, other)
+        self.gram += other.gram
+        self.moment += other.moment
+        self.labels += other.labels
         return self
 
     def __sub__(self, other: NormalEquations) -> NormalEquations:
-        difference = NormalEquations(self.n)
-        difference.gram = self.gram - other.gram
-        difference.moment = self.moment - other.moment
-        difference.labels = self.labels - other.labels
+        difference = NormalEquations(0)
+        difference.n, difference.gram = self.n, self.gram - other.gram
+        difference.moment, difference.labels = self.moment - other.moment, self.labels - other.labels
         return difference
 
     def is_finite(self) -> bool:
@@ -83,48 +86,95 @@ class NormalEquations:
             yield (vectors @ (projected / (np.maximum(eigenvalues, 0.0) + ridge))) / scale
 
 
-class WeightedRows(NamedTuple):
-    """What a structure adds to the normal equations: rows and labels, times the roots of their weights."""
+class RowSum:
+    """Sums rows into normal equations, many of them at a time."""
 
-    energy: FloatArray  # (functions,)
-    energy_label: float
-    forces: FloatArray  # (3 n, functions)
-    force_labels: FloatArray  # (3 n,)
+    def __init__(self, n_functions: int) -> None:
+        self._equations = NormalEquations(n_functions)
+        self._lower = np.zeros((n_functions, n_functions), order="F")
+        self._rows: list[FloatArray] = []
+        self._waiting = 0
+
+    def add(self, rows: FloatArray, labels: FloatArray) -> None:
+        """Add rows (k, functions) and their labels (k,), both times the roots of their weights."""
+        self._equations.moment += labels @ rows
+        self._equations.labels += float(labels @ labels)
+        self._rows.append(rows)
+        self._waiting += len(rows)
+        if self._waiting >= _AT_ONCE:
+            self._multiply()
+
+    def total(self) -> NormalEquations:
+        """The equations of all rows so far."""
+        if self._rows:
+            self._multiply()
+        lower = np.tril(self._lower)
+        self._equations.gram = lower + np.tril(lower, -1).T
+        return self._equations
+
+    def _multiply(self) -> None:
+        rows = np.asfortranarray(np.vstack(self._rows))
+        self._lower = dsyrk(1.0, rows, beta=1.0, c=self._lower, trans=1, lower=1, overwrite_c=1)
+        self._rows, self._waiting = [], 0
 
 
-def weighted_rows(projector: Projector, labelled: LabelledStructure) -> WeightedRows:
-    """Project a structure; what other densities than the first contribute is taken off its labels."""
-    structure, design = labelled.structure, projector.design(labelled.structure)
-    weight = labelled.energy_weight**0.5 / len(structure.numbers)
-    weights = np.repeat(np.sqrt(labelled.force_weights), 3)
-    residual = structure.forces.reshape(-1) - design.fixed_forces
-    return WeightedRows(
-        energy=weight * design.energy,
-        energy_label=weight * (labelled.energy - design.fixed_energy),
-        forces=weights[:, None] * design.forces,
-        force_labels=weights * residual,
-    )
+class Terms(NamedTuple):
+    """The three kinds of label of some structures, each with its own equations."""
+
+    energy: NormalEquations
+    forces: NormalEquations
+    stress: NormalEquations
+
+    @classmethod
+    def zero(cls, n_functions: int) -> Terms:
+        """The equations of no structure."""
+        return cls(*(NormalEquations(n_functions) for _ in cls._fields))
+
+    def add(self, others: Terms) -> None:
+        """Add the equations of other structures."""
+        for mine, other in zip(self, others, strict=True):
+            mine.add_times(1, other)
+
+    def joint(self, shares: Shares) -> NormalEquations:
+        """The equations of the whole loss."""
+        whole = NormalEquations(self.energy.n)
+        for share, term in zip(shares, self, strict=True):
+            if share:
+                whole.add_times(share, term)
+        return whole
 
 
-def with_first_density(bbasis: Path, coefficients: FloatArray | float, target: Path) -> int:
-    """Write a B-basis with these coefficients of its first density; return the number of functions.
+def sum_of(terms: Iterable[Terms], n_functions: int) -> Terms:
+    """The equations of all structures together."""
+    total = Terms.zero(n_functions)
+    for each in terms:
+        total.add(each)
+    return total
 
-    Radial functions and other densities stay as they are.
+
+class _Weighted(NamedTuple):
+    """Rows (k, functions) and labels (k,) of one kind, times the roots of their weights."""
+
+    rows: FloatArray
+    labels: FloatArray
+
+
+def weighted_rows(projector: Projector, labelled: LabelledStructure) -> tuple[_Weighted, _Weighted, _Weighted]:
+    """What a structure adds to the equations of energy, forces and stress (of that none, where it has none).
+
+    What other densities than the first contribute is taken off the labels. Energies and virials count per atom.
     """
-    configuration = load_bbasis(bbasis)
-    basis = ACEBBasisSet(configuration)
-    by_density = _coefficients_by_density(basis)
-    by_density[:, 0] = coefficients
-    basis.basis_coeffs = by_density.reshape(-1).tolist()
-    written = basis.to_BBasisConfiguration()
-    for key, value in configuration.metadata.items():
-        written.metadata[key] = value
-    with atomic_path(target) as temporary:
-        written.save(str(temporary))
-    return len(by_density)
-
-
-def _coefficients_by_density(basis: Any) -> FloatArray:
-    """(functions, densities), element after element."""
-    n_functions = sum(map(len, basis.basis_rank1)) + sum(map(len, basis.basis))
-    return np.array(basis.basis_coeffs, dtype=np.float64).reshape(n_functions, -1)
+    structure, design = labelled.structure, projector.design(labelled.structure)
+    per_atom = 1 / len(structure.numbers)
+    weight = per_atom * labelled.energy_weight**0.5
+    weights = np.repeat(np.sqrt(labelled.force_weights), 3)
+    energy = _Weighted(
+        weight * design.energy[None, :], np.array([weight * (labelled.energy - design.fixed.energy)])
+    )
+    residual = structure.forces.reshape(-1) - design.fixed.forces
+    forces = _Weighted(weights[:, None] * design.forces, weights * residual)
+    if structure.stress is None or not labelled.stress_weight:
+        return energy, forces, _Weighted(design.virial[:0], np.empty(0))
+    weight = per_atom * labelled.stress_weight**0.5
+    virial = structure.stress * abs(float(np.linalg.det(structure.cell)))
+    return energy, forces, _Weighted(weight * design.virial, weight * (virial - design.fixed.virial))

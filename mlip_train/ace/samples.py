@@ -7,9 +7,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from mlip_train.ace.bbasis import with_first_density
 from mlip_train.ace.linear_solution import FOLDS
-from mlip_train.ace.normal_equations import LabelledStructure, NormalEquations, weighted_rows, with_first_density
+from mlip_train.ace.normal_equations import LabelledStructure, NormalEquations, RowSum, Shares, weighted_rows
 from mlip_train.ace.projections import BBasisFile, Projector
 from mlip_train.base.parallel import in_chunks, over_chunks
 from mlip_train.errors import TrainingFailedError
@@ -19,14 +21,15 @@ __all__ = ["AT_ONCE", "solve_samples"]
 Times = NDArray[np.int64]  # (samples,), how often a structure is in each
 Drawn = tuple[LabelledStructure, Times]
 
-AT_ONCE: Final = 2 * FOLDS  # samples; no more equations in memory than for the solution of all structures
+AT_ONCE: Final = 2 * FOLDS  # samples; fewer equations in memory than for the solution of all structures
+_CHUNK: Final = 64  # structures whose equations come back as one sum per sample
 
 
 def solve_samples(
     bbasis: Path,
     structures: Iterable[LabelledStructure],
     times: Mapping[str, Times],
-    kappa: float,
+    shares: Shares,
     ridge: float,
     targets: Sequence[Path],
     on_progress: Callable[[int], None] = lambda done: None,
@@ -43,8 +46,8 @@ def solve_samples(
         All that were drawn from, with their weights in the loss of the fit to all; streamed once.
     times : mapping of structure_id to (samples,) int
         How often each structure is in each sample; one that is missing is in none.
-    kappa : float
-        The force share of the loss, between 0 and 1.
+    shares : Shares
+        How much each kind of label counts in the loss.
     ridge : float
         Relative to the diagonal of the normal equations, see `solve_linear_start`.
     targets : sequence of Path
@@ -61,8 +64,8 @@ def solve_samples(
     samples = [NormalEquations(n_functions) for _ in targets]
     drawn = ((row, times[name]) for row in structures if (name := row.structure.structure_id) in times)
     done = 0
-    work = partial(_equations_of, kappa=kappa)
-    for count, parts in over_chunks(work, BBasisFile.of(targets[0]), in_chunks(drawn)):
+    work = partial(_equations_of, shares=shares)
+    for count, parts in over_chunks(work, BBasisFile.of(targets[0]), in_chunks(drawn, _CHUNK)):
         for equations, part in zip(samples, parts, strict=True):
             equations.add_times(1, part)
         done += count
@@ -74,21 +77,16 @@ def solve_samples(
         with_first_density(bbasis, solution, target)
 
 
-def _equations_of(projector: Projector, chunk: list[Drawn], kappa: float) -> tuple[int, list[NormalEquations]]:
+def _equations_of(projector: Projector, chunk: list[Drawn], shares: Shares) -> tuple[int, list[NormalEquations]]:
     """Compute the equations of the whole loss, for each sample."""
-    samples = [NormalEquations(sum(projector.n_functions.values())) for _ in chunk[0][1]]
-    for labelled, times in chunk:
-        once = _equations_of_one(projector, labelled, kappa)
-        for equations, n in zip(samples, times.tolist(), strict=True):
-            if n:
-                equations.add_times(n, once)
-    return len(chunk), samples
-
-
-def _equations_of_one(projector: Projector, labelled: LabelledStructure, kappa: float) -> NormalEquations:
-    rows = weighted_rows(projector, labelled)
-    of_energy, of_forces = (1 - kappa) ** 0.5, kappa**0.5
-    once = NormalEquations(len(rows.energy))
-    once.add(of_energy * rows.energy[None, :], np.array([of_energy * rows.energy_label]))
-    once.add(of_forces * rows.forces, of_forces * rows.force_labels)
-    return once
+    sums = [RowSum(sum(projector.n_functions.values())) for _ in chunk[0][1]]
+    with threadpool_limits(limits=1):  # the same sums to the last digit, in whichever process
+        for labelled, times in chunk:
+            weighted = weighted_rows(projector, labelled)
+            roots = [share**0.5 for share in shares]
+            rows = np.vstack([root * term.rows for root, term in zip(roots, weighted, strict=True)])
+            labels = np.concatenate([root * term.labels for root, term in zip(roots, weighted, strict=True)])
+            for equations, n in zip(sums, times.tolist(), strict=True):
+                if n:
+                    equations.add(n**0.5 * rows, n**0.5 * labels)
+        return len(chunk), [equations.total() for equations in sums]

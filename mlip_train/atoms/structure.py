@@ -10,6 +10,8 @@ pbc            (3,)       --       all true (bulk) or all false (cluster); the e
 energy         ()         eV       total, force-consistent where the source distinguishes it
 forces         (n, 3)     eV/Å     without constraints applied
 stress         (6,)       eV/Å³    Voigt xx yy zz yz xz xy, ASE sign (tension positive); optional
+weight         ()         --       how often the structure counts in a fit; 1 unless its source says otherwise
+atom_weights   (n,)       --       how often the force on each atom counts in it; optional
 =============  =========  =======  ============================================================
 """
 
@@ -45,6 +47,8 @@ class Structure:
     config_type: str
     source: str
     frame: int
+    weight: float = 1.0
+    atom_weights: FloatArray | None = None
 
     @cached_property
     def structure_id(self) -> str:
@@ -65,6 +69,16 @@ class Structure:
     def symbols(self) -> list[str]:
         """Chemical symbol of each atom."""
         return [chemical_symbols[number] for number in self.numbers]
+
+    @property
+    def total_atom_weight(self) -> float:
+        """The weights of all atoms together; their number where they have none of their own."""
+        return float(len(self.numbers) if self.atom_weights is None else self.atom_weights.sum())
+
+    @property
+    def has_virial(self) -> bool:
+        """Whether there is a stress, and a volume that it belongs to."""
+        return self.stress is not None and bool(self.pbc.all())
 
     @property
     def composition(self) -> str:

@@ -42,6 +42,9 @@ SCHEMA: Final = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("frame", pa.int32(), nullable=False),
+        # shards of early versions lack these
+        pa.field("weight", pa.float64()),
+        pa.field("atom_weights", pa.list_(pa.float64())),
     ]
 )
 
@@ -71,6 +74,9 @@ class IndexRow:
     config_type: str
     n_atoms: int
     elements: frozenset[str]
+    weight: float
+    total_atom_weight: float
+    has_virial: bool
 
 
 @dataclass(frozen=True)
@@ -209,12 +215,19 @@ class DatasetStore:
 
     def index(self, split: Split) -> Iterator[IndexRow]:
         """What is known of each structure of a split without its arrays, in the order in which they came."""
-        columns = ["structure_id", "generation", "config_type", "numbers"]
+        known = ["structure_id", "generation", "config_type"]
         for shard in self.manifest.shards:
+            columns = [*known, "numbers", "stress", "pbc", "weight", "atom_weights"]
             for row in _stream(self.directory / shard.file, split, columns):
-                numbers = row.pop("numbers")
-                elements = frozenset(chemical_symbols[number] for number in set(numbers))
-                yield IndexRow(n_atoms=len(numbers), elements=elements, **row)
+                numbers, atom_weights = row["numbers"], row.get("atom_weights")
+                yield IndexRow(
+                    n_atoms=len(numbers),
+                    elements=frozenset(chemical_symbols[number] for number in set(numbers)),
+                    weight=row.get("weight", 1.0),
+                    total_atom_weight=len(numbers) if atom_weights is None else sum(atom_weights),
+                    has_virial=row["stress"] is not None and all(row["pbc"]),
+                    **{name: row[name] for name in known},
+                )
 
     def iterate(self, split: Split | None = None, after: int = 0) -> Iterator[StoredStructure]:
         """Stream stored structures, shard by shard, in the order in which they came.
@@ -313,13 +326,15 @@ def _from_row(row: Mapping[str, Any]) -> Structure:
         config_type=row["config_type"],
         source=row["source"],
         frame=row["frame"],
+        weight=row.get("weight", 1.0),
+        atom_weights=None if row.get("atom_weights") is None else np.array(row["atom_weights"], dtype=float),
     )
 
 
 def _stream(path: Path, split: Split | None, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
     """Rows of a shard, few of them in memory at a time."""
-    wanted = list(columns or SCHEMA.names)
     with pq.ParquetFile(path, pre_buffer=False) as shard:
+        wanted = [name for name in columns or SCHEMA.names if name in shard.schema_arrow.names]
         for batch in shard.iter_batches(_ROWS_AT_ONCE, columns=list(dict.fromkeys([*wanted, "split"]))):
             of_split = batch if split is None else batch.filter(pc.equal(batch["split"], split))
             yield from of_split.select(wanted).to_pylist()

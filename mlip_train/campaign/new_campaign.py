@@ -12,7 +12,7 @@ from mlip_train.config.assessment import Gate, Physics
 from mlip_train.config.basis import Basis, Element
 from mlip_train.config.campaign_config import CampaignConfig, Checks, SplitRule
 from mlip_train.config.engine import EnginePlace
-from mlip_train.config.fit import ActiveSetRule, CommitteeRule, Fit, LossWeights, StartRule
+from mlip_train.config.fit import ActiveSetRule, CommitteeRule, Fit, LossWeights, StartRule, Weights
 from mlip_train.config.reference import ZBL, LennardJones, NoReference
 from mlip_train.config.template import campaign_yaml
 from mlip_train.errors import CampaignExistsError, ConfigError
@@ -39,6 +39,7 @@ class NewCampaign(Frozen):
     )
     basis: Basis | None = Field(None, description=f"The ACE basis. {_AS_PRESET}")
     loss_weights: LossWeights | None = Field(None, description=f"Shares of the loss. {_AS_PRESET}")
+    weights: Weights | None = Field(None, description=f"How often structures and atoms count. {_AS_USUAL}")
     fit: Fit | None = Field(None, description=f"Optimisation. {_AS_PRESET}")
     start: StartRule | None = Field(None, description=f"What fits begin from. {_AS_USUAL}")
     active_set: ActiveSetRule | None = Field(None, description=f"Which structures are learned. {_AS_USUAL}")

@@ -17,7 +17,15 @@ from mlip_train.base.frozen import Frozen, explain
 from mlip_train.config.assessment import Gate, Physics
 from mlip_train.config.basis import Basis, Element
 from mlip_train.config.engine import Engine
-from mlip_train.config.fit import ActiveSetRule, CommitteeRule, EnergyBasedWeighting, Fit, LossWeights, StartRule
+from mlip_train.config.fit import (
+    ActiveSetRule,
+    CommitteeRule,
+    EnergyBasedWeighting,
+    Fit,
+    LossWeights,
+    StartRule,
+    Weights,
+)
 from mlip_train.config.native_keys import check_extra
 from mlip_train.config.presets import PRESETS, fill_in
 from mlip_train.config.reference import ZBL, NoReference, Reference, baseline_of, check_pairs
@@ -61,6 +69,7 @@ class CampaignConfig(Frozen):
         "batch, isolated_atoms in the data, or explicit values in eV. Pinned when an element first appears.",
     )
     loss_weights: LossWeights = Field(LossWeights(), description="Shares of the loss.")
+    weights: Weights = Field(Weights(), description="How often structures and atoms count.")
     fit: Fit = Field(Fit(), description="Optimisation.")
     start: StartRule = Field(StartRule(), description="What fits begin from.")
     active_set: ActiveSetRule = Field(ActiveSetRule(), description="Which structures a fit learns from.")
@@ -154,8 +163,11 @@ class CampaignConfig(Frozen):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that is decided."""
-        return hash_of(self.model_dump(mode="json"))
+        """SHA-256 of all that is decided; that of an earlier version where it decides the same."""
+        said = self.model_dump(mode="json")
+        if self.weights == Weights():  # which version 0.1 did not know
+            del said["weights"]
+        return hash_of(said)
 
     @classmethod
     def parse(cls, values: Any, origin: str) -> CampaignConfig:

@@ -19,22 +19,21 @@ __all__ = [
     "StartRule",
     "UniformWeighting",
     "Weighting",
+    "Weights",
 ]
 
 
 class LossWeights(Frozen):
-    """Shares of the loss. Only the ratio of energy to force counts: kappa = force / (energy + force)."""
+    """Shares of the loss. Only ratios count: kappa = force / (energy + force), and stress over the same sum."""
 
     energy: float = Field(0.985, ge=0, le=1e6, description="Share of squared energy errors per atom, in eV².")
     force: float = Field(0.015, ge=0, le=1e6, description="Share of squared force-component errors, in (eV/Å)².")
-    stress: float = Field(0.0, ge=0, description="Must be 0: stress is stored and evaluated, not trained.")
-
-    @field_validator("stress")
-    @classmethod
-    def _stress_cannot_be_trained(cls, stress: float) -> float:
-        if stress:
-            raise ValueError("the engine cannot train on stress; set it to 0 (stress is stored and evaluated)")
-        return stress
+    stress: Annotated[float, Field(ge=0, le=1e6)] | Literal["auto"] = Field(
+        "auto",
+        description="Share of squared errors of the virial (stress times volume) per atom, in eV², where there is "
+        "stress: in linear solutions; the engine cannot train on it. auto: the largest share with which a "
+        "cross-validation finds the errors of energies and forces to grow by 3 % at most. 0: none.",
+    )
 
     @model_validator(mode="after")
     def _something_to_learn(self) -> LossWeights:
@@ -46,6 +45,29 @@ class LossWeights(Frozen):
     def kappa(self) -> float:
         """The engine's force share of the loss, between 0 and 1."""
         return self.force / (self.energy + self.force)
+
+    @property
+    def stress_share(self) -> float | None:
+        """The share of stress, where those of energies and forces sum to 1; None where the data decide."""
+        return None if self.stress == "auto" else self.stress / (self.energy + self.force)
+
+
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+class Weights(Frozen):
+    """How often structures and atoms count in a fit: the product of what is said of them; 0 leaves them out."""
+
+    config_type: dict[str, Weight] = Field(
+        {}, description="By config type, for example {Surface: 3.0}; 1 where a type is not named."
+    )
+    structure: str | None = Field(
+        "weight", min_length=1, description="Entry of `atoms.info` with the weight of a frame; null reads none."
+    )
+    atom: str | None = Field(
+        "weights", min_length=1,
+        description="Entry of `atoms.arrays` with weights of the forces on single atoms; null reads none.",
+    )  # fmt: skip
 
 
 class EarlyStopping(Frozen):

@@ -49,7 +49,8 @@ def _defaults(config: CampaignConfig) -> dict[str, str]:
     energies = _flow(dict.fromkeys(config.elements, -1.5))
     return {
         "basis": f"{{cutoff: {basis.cutoff}, functions_per_element: {functions}}}   # cutoff in Å",
-        "loss_weights": f"{{energy: {weights.energy}, force: {weights.force}, stress: 0}}",
+        "loss_weights": f"{{energy: {weights.energy}, force: {weights.force}, stress: {weights.stress}}}",
+        "weights": "{config_type: {}}   # {Surface: 3.0}: counts three times; 0 leaves out",
         "fit": f"{{max_epochs: {fit.max_epochs}, optimizer: {fit.optimizer}, batch_size: {fit.batch_size}}}",
         "start": f"{start}   # linear | zeros; previous | linear | zeros",
         "active_set": f"{{method: {config.active_set.method}}}   # maxvol: learn from a part",

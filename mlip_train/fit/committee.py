@@ -25,6 +25,7 @@ from mlip_train.fit.starting import solve_starts, take_over_basis
 from mlip_train.fit.training import record_solved
 from mlip_train.potential.committee_calculator import CommitteeCalculator, CommitteeFiles
 from mlip_train.records.committee import CommitteeRecord
+from mlip_train.records.fit import LinearSolution
 from mlip_train.records.reference import SettledReference
 
 __all__ = ["form_committee", "members_of", "prepare_member", "solve_members"]
@@ -76,19 +77,21 @@ def solve_members(plan: FitPlan, on_progress: Callable[[int], None] = lambda don
     members = members_of(plan)
     unsolved = [member for member in members if recorded_fit(member.run, member.identity) is None]
     for together in in_chunks(unsolved, AT_ONCE):
-        _solve(plan, together, plan.solution.ridge, on_progress)
+        _solve(plan, together, plan.solution, on_progress)
     return members
 
 
-def _solve(plan: FitPlan, members: Sequence[FitPlan], ridge: float, on_progress: Callable[[int], None]) -> None:
+def _solve(
+    plan: FitPlan, members: Sequence[FitPlan], solution: LinearSolution, on_progress: Callable[[int], None]
+) -> None:
     began = time.monotonic()
     for member in members:
         member.run.fit_record.unlink(missing_ok=True)
         _draw(member)
-    solve_starts(plan, [member.run for member in members], _times_drawn(members), ridge, on_progress)
+    solve_starts(plan, [member.run for member in members], _times_drawn(members), solution, on_progress)
     seconds = (time.monotonic() - began) / len(members)
     for member in members:
-        record_solved(member, ridge, seconds)
+        record_solved(member, solution.ridge, seconds)
 
 
 def _draw(member: FitPlan) -> None:

@@ -73,6 +73,8 @@ def _identity(ground: Groundwork, manifest: Manifest, selection: Selection) -> s
         "backend": {key: value for key, value in native["backend"].items() if key == "evaluator"},
         "data": {key: value for key, value in native["data"].items() if key != "filename"},
         "start": config.start.model_dump(),
+        "shares": config.loss_weights.model_dump(),
+        "weights": config.weights.config_type,
         "baseline": baseline.model_dump() if baseline else None,
     }
     return hash_of([content, manifest.dataset_hash, selection.identity, parent.sha256 if parent else None])

@@ -96,8 +96,9 @@ def learned_structures(plan: FitPlan) -> Callable[[], Iterable[Structure]]:
 def labelled_structures(plan: FitPlan) -> Iterator[LabelledStructure]:
     """Stream the structures of a fit with their weights in the loss; see `labelled`."""
     store, times, fit = Campaign(plan.campaign).store, chosen_times(plan.run), plan.config.fit
-    sizes = (row.n_atoms for row in store.index("train") for _ in range(times[row.structure_id]))
-    return labelled(learned_structures(plan), sizes, store.manifest.reference_energies, fit.weighting, fit.seed)
+    known = (row for row in store.index("train") for _ in range(times[row.structure_id]))
+    energies, by_type = store.manifest.reference_energies, plan.config.weights.config_type
+    return labelled(learned_structures(plan), known, energies, fit.weighting, fit.seed, by_type)
 
 
 def draw_sample(source: GenerationDirectory, target: GenerationDirectory, seed: Sequence[int]) -> Selection:

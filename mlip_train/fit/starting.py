@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mlip_train.ace.bbasis import export_yace
 from mlip_train.ace.linear_solution import solve_linear_start
+from mlip_train.ace.normal_equations import Shares
 from mlip_train.ace.samples import solve_samples
 from mlip_train.ace.warm_start import (
     differences,
@@ -122,9 +123,15 @@ def resume_start(run: GenerationDirectory) -> bool:
 
 def _solve(plan: FitPlan, bbasis: Path, on_progress: Callable[[int], None]) -> LinearSolution:
     curvature = None if plan.is_linear else plan.run.start_curvature
-    kappa = plan.config.loss_weights.kappa
+    weights = plan.config.loss_weights
     return solve_linear_start(
-        bbasis, labelled_structures(plan), kappa, plan.run.start_potential, curvature, on_progress
+        bbasis,
+        labelled_structures(plan),
+        weights.kappa,
+        plan.run.start_potential,
+        weights.stress_share,
+        curvature,
+        on_progress,
     )
 
 
@@ -132,12 +139,17 @@ def solve_starts(
     plan: FitPlan,
     runs: Sequence[GenerationDirectory],
     times: Mapping[str, NDArray[np.int64]],
-    ridge: float,
+    solution: LinearSolution,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Solve for the start potentials of several runs at once, each on a sample; see `solve_samples`."""
+    """Solve for the start potentials of several runs at once, each on a sample; see `solve_samples`.
+
+    They have the ridge and the share of stress that the solution on all structures has from its cross-validation.
+    """
     targets, kappa = [run.start_potential for run in runs], plan.config.loss_weights.kappa
-    solve_samples(plan.run.basis, labelled_structures(plan), times, kappa, ridge, targets, on_progress)
+    shares = Shares(1 - kappa, kappa, solution.stress_share)
+    structures = labelled_structures(plan)
+    solve_samples(plan.run.basis, structures, times, shares, solution.ridge, targets, on_progress)
 
 
 def errors_of_start(plan: FitPlan) -> Errors:

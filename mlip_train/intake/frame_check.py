@@ -31,6 +31,8 @@ class FrameRules(Frozen):
     min_distance: float  # Å
     max_force: float  # eV/Å
     use_isolated_atoms: bool  # as reference energies, not as structures
+    weight: str | None = None  # the entry of `info` that holds a frame's weight
+    atom_weights: str | None = None  # the entry of `arrays` that holds its atoms' weights
 
 
 def frame_rules(config: CampaignConfig) -> FrameRules:
@@ -41,6 +43,8 @@ def frame_rules(config: CampaignConfig) -> FrameRules:
         min_distance=config.checks.min_distance,
         max_force=config.checks.max_force,
         use_isolated_atoms=config.reference_energies == "isolated_atoms",
+        weight=config.weights.structure,
+        atom_weights=config.weights.atom,
     )
 
 
@@ -76,6 +80,8 @@ def check_frame(
         reason = "the DFT calculation did not converge; finish it, then add the file again"
     if reason is None:
         reason = _wrong_labels(atoms, rules)
+    if reason is None:
+        reason = _wrong_weights(atoms, rules)
     if reason is None and rules.use_isolated_atoms and _is_isolated(atoms, rules.cutoff):
         return IsolatedAtom(chemical_symbols[atoms.numbers[0]], _energy(_results(atoms)), source, frame)
     if reason is None:
@@ -94,6 +100,8 @@ def check_frame(
         config_type=_config_type(atoms),
         source=source,
         frame=frame,
+        weight=float(_given_weight(atoms, rules)),
+        atom_weights=_given_atom_weights(atoms, rules),
     )
 
 
@@ -211,6 +219,32 @@ def _wrong_labels(atoms: Atoms, rules: FrameRules) -> str | None:
         return f"its stress has shape {stress.shape}; expected 6 Voigt components or a 3x3 tensor"
     if stress is not None and not np.isfinite(stress).all():
         return "its stress is not finite; correct or remove it"
+    return None
+
+
+def _given_weight(atoms: Atoms, rules: FrameRules) -> Any:
+    return 1.0 if rules.weight is None else atoms.info.get(rules.weight, columns_of(atoms).get(rules.weight, 1.0))
+
+
+def _given_atom_weights(atoms: Atoms, rules: FrameRules) -> FloatArray | None:
+    given = None if rules.atom_weights is None else atoms.arrays.get(rules.atom_weights)
+    return None if given is None else np.array(given, dtype=float)
+
+
+def _wrong_weights(atoms: Atoms, rules: FrameRules) -> str | None:
+    expected = "expected numbers from 0 (leaves out) up. Correct them, or name another entry under weights"
+    try:
+        weight, of_atoms = float(_given_weight(atoms, rules)), _given_atom_weights(atoms, rules)
+    except (TypeError, ValueError):
+        return f"its weight {rules.weight!r} or weights {rules.atom_weights!r} are not numbers; {expected}"
+    if not 0 <= weight < np.inf:
+        return f"its weight {rules.weight!r} is {weight:g}; {expected}"
+    if of_atoms is None:
+        return None
+    if of_atoms.shape != (len(atoms),):
+        return f"its weights {rules.atom_weights!r} have shape {of_atoms.shape}, not ({len(atoms)},); {expected}"
+    if not ((of_atoms >= 0) & (of_atoms < np.inf)).all():
+        return f"a weight in {rules.atom_weights!r} is {of_atoms[of_atoms.argmin()]:g}; {expected}"
     return None
 
 

@@ -4,7 +4,10 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,50 +20,126 @@ from mlip_train.config.fit import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
 
-__all__ = ["labelled"]
+__all__ = ["Counted", "labelled"]
+
+_EVENLY: Final[Mapping[str, float]] = MappingProxyType({})
+
+
+class Counted(Protocol):
+    """What must be known of a structure to normalise weights: a `Structure`, or its row in the index."""
+
+    @property
+    def config_type(self) -> str:
+        """Its config type."""
+        ...
+
+    @property
+    def weight(self) -> float:
+        """How often it counts."""
+        ...
+
+    @property
+    def total_atom_weight(self) -> float:
+        """The weights of its atoms together."""
+        ...
+
+    @property
+    def has_virial(self) -> bool:
+        """Whether it has a stress, and a volume that it belongs to."""
+        ...
 
 
 def labelled(
     structures: Callable[[], Iterable[Structure]],
-    sizes: Iterable[int],
+    known: Iterable[Counted],
     reference_energies: Mapping[str, float],
     weighting: UniformWeighting | EnergyBasedWeighting,
     seed: int,
+    by_type: Mapping[str, float] = _EVENLY,
 ) -> Iterator[LabelledStructure]:
     """Stream structures with their energies relative to the references and their weights in the loss.
 
-    Structures that the weighting leaves out of the fit are left out here too.
+    Structures that the weighting leaves out of the fit, or whose weight is 0, are left out here too.
 
     Parameters
     ----------
     structures : callable
-        Returns the stream anew; energy-based weights need it twice, first to set the weights.
-    sizes : iterable of int
-        Number of atoms of each of them, by which uniform weights are normalised.
+        Returns the stream anew; energy-based weights need it three times, first to set the weights.
+    known : iterable of Counted
+        What is known of each of them beforehand, by which uniform weights are normalised.
     reference_energies : mapping of element to float
         Pinned energies in eV.
     weighting : UniformWeighting or EnergyBasedWeighting
         How structures count against each other.
     seed : int
         Of the fit; the engine's policy draws with it.
+    by_type : mapping of config type to float
+        How often structures of a config type count; once where it is not named.
     """
     if isinstance(weighting, EnergyBasedWeighting):
-        weights = _energy_based(structures(), reference_energies, weighting, seed)
+        policy = _energy_based(structures(), reference_energies, weighting, seed)
+        weights = partial(_by_policy, policy=policy, by_type=by_type)
+        total = _Total()
+        for structure in structures():
+            if (weight := weights(structure)) is not None:
+                total.add(weight.energy, float(weight.forces.sum()), weight.stress)
     else:
-        weights = _uniform(sizes)
+        weights, total = partial(_evenly, by_type=by_type), _Total()
+        for one in known:
+            often = _often(one, by_type)
+            total.add(often, often * one.total_atom_weight, often * one.has_virial)
     for structure in structures():
         if (weight := weights(structure)) is not None:
-            energy, forces = weight
-            yield LabelledStructure(structure, structure.relative_energy(reference_energies), energy, forces)
+            yield LabelledStructure(
+                structure,
+                structure.relative_energy(reference_energies),
+                weight.energy / total.energy,
+                weight.forces / (total.forces or 1.0),
+                weight.stress / (total.stress or 1.0),
+            )
 
 
-_Weights = Callable[[Structure], tuple[float, FloatArray] | None]
+class _Weight(NamedTuple):
+    """How much a structure counts in each kind of loss, up to a factor."""
+
+    energy: float
+    forces: FloatArray  # (n,)
+    stress: float
 
 
-def _uniform(sizes: Iterable[int]) -> _Weights:
-    known = list(sizes)
-    per_structure, per_atom = 1 / max(len(known), 1), 1 / max(sum(known), 1)
-    return lambda structure: (per_structure, np.full(len(structure.numbers), per_atom))
+@dataclass
+class _Total:
+    energy: float = 0.0
+    forces: float = 0.0
+    stress: float = 0.0
+
+    def add(self, energy: float, forces: float, stress: float) -> None:
+        self.energy += energy
+        self.forces += forces
+        self.stress += stress
+
+
+def _often(one: Counted, by_type: Mapping[str, float]) -> float:
+    return by_type.get(one.config_type, 1.0) * one.weight
+
+
+def _evenly(structure: Structure, by_type: Mapping[str, float]) -> _Weight | None:
+    often = _often(structure, by_type)
+    return _weight(structure, often, 1.0, np.ones(len(structure.numbers))) if often else None
+
+
+def _by_policy(
+    structure: Structure, policy: Mapping[str, tuple[float, FloatArray]], by_type: Mapping[str, float]
+) -> _Weight | None:
+    often = _often(structure, by_type)
+    if not often or structure.structure_id not in policy:
+        return None
+    return _weight(structure, often, *policy[structure.structure_id])
+
+
+def _weight(structure: Structure, often: float, energy: float, forces: FloatArray) -> _Weight:
+    of_atoms = 1.0 if structure.atom_weights is None else structure.atom_weights
+    return _Weight(often * energy, often * forces * of_atoms, often * energy * structure.has_virial)
 
 
 def _energy_based(
@@ -68,7 +147,8 @@ def _energy_based(
     reference_energies: Mapping[str, float],
     weighting: EnergyBasedWeighting,
     seed: int,
-) -> _Weights:
+) -> dict[str, tuple[float, FloatArray]]:
+    """Weights of energy and forces by the engine's policy, of the structures that it keeps."""
     rows = []
     for structure in structures:
         n, energy = len(structure.numbers), structure.relative_energy(reference_energies)
@@ -84,8 +164,9 @@ def _energy_based(
             }
         )
     table = _apply_policy(pd.DataFrame(rows), energy_based_policy(weighting, seed))
-    by_name = dict(zip(table["name"], zip(table["w_energy"], table["w_forces"], strict=True), strict=True))
-    return lambda structure: by_name.get(structure.structure_id)
+    return dict(
+        zip(table["name"], zip(table["w_energy"], map(np.asarray, table["w_forces"]), strict=True), strict=True)
+    )
 
 
 def _apply_policy(table: pd.DataFrame, policy: dict[str, Any]) -> pd.DataFrame:

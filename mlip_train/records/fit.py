@@ -12,16 +12,27 @@ class LinearSolution(Frozen):
     n_structures: int
     n_functions: int
     ridge: float  # relative to the diagonal of the normal equations
-    loss: float
+    stress_share: float = 0.0  # of the loss, beside the shares of energies and forces, which sum to 1
+    loss: float  # as the engine defines it: without stress
     energy_rmse: float  # eV/atom
     force_rmse: float  # eV/Å, over components
+    virial_rmse: float | None = None  # eV/atom, over components; None where no structure has stress
+    lacking: str | None = None  # why the projections are the engine's own, which is much slower
     seconds: float
 
     def __str__(self) -> str:
         return (
             f"Linear solution of {self.n_functions} functions in {self.seconds:.0f} s: loss {self.loss:.4g}, RMSE "
-            f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å (ridge {self.ridge:.0e})"
+            f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å{self._of_stress} (ridge "
+            f"{self.ridge:.0e})"
         )
+
+    @property
+    def _of_stress(self) -> str:
+        if self.virial_rmse is None:
+            return ""
+        taken = f"share {self.stress_share:.1e}" if self.stress_share else "not trained"
+        return f", virial {1e3 * self.virial_rmse:.2f} meV/atom (stress: {taken})"
 
 
 class Timings(Frozen):

@@ -28,8 +28,8 @@ def test_energies_and_forces_of_a_design_are_those_of_the_engines_evaluator(
 
     designs = [projector.design(structure) for structure in structures]
     assert np.abs(energies).max() > 0.01
-    assert np.allclose([d.energy @ coefficients + d.fixed_energy for d in designs], energies, rtol=0, atol=1e-9)
-    predicted = np.concatenate([d.forces @ coefficients + d.fixed_forces for d in designs])
+    assert np.allclose([d.energy @ coefficients + d.fixed.energy for d in designs], energies, rtol=0, atol=1e-9)
+    predicted = np.concatenate([d.forces @ coefficients + d.fixed.forces for d in designs])
     assert np.allclose(predicted, forces, rtol=0, atol=1e-9)
     assert np.allclose([Projector(full).energy(s) for s in structures], energies, rtol=0, atol=1e-9)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlip_train.ace import linear_solution
+from mlip_train.ace import cross_validation
 from mlip_train.ace.linear_solution import solve_linear_start
-from mlip_train.ace.normal_equations import LabelledStructure
+from mlip_train.ace.normal_equations import LabelledStructure, Shares
 from mlip_train.ace.samples import solve_samples
 from mlip_train.atoms.structure import Structure
 from mlip_train.config.fit import UniformWeighting
@@ -20,12 +20,12 @@ from tests.mlip_train.bbasis import config_of, write_random
 from tests.mlip_train.coefficients import first_density
 
 KAPPA = 0.3
+SHARES = Shares(1 - KAPPA, KAPPA, 0.0)
 RIDGE = 1e-8
 
 
 def rows_of(structures: list[Structure]) -> list[LabelledStructure]:
-    sizes = [len(structure.numbers) for structure in structures]
-    return list(labelled(lambda: structures, sizes, {"Al": -0.1}, UniformWeighting(), 1))
+    return list(labelled(lambda: structures, structures, {"Al": -0.1}, UniformWeighting(), 1))
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def test_a_sample_is_solved_as_if_its_structures_were_there_so_often(
     drawn = np.random.default_rng(3).integers(0, 3, (len(structures), 2))
     times = {one.structure_id: n for one, n in zip(structures, drawn, strict=True) if n.any()}
     targets = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
-    solve_samples(basis, rows_of(structures), times, KAPPA, RIDGE, targets)
+    solve_samples(basis, rows_of(structures), times, SHARES, RIDGE, targets)
 
-    monkeypatch.setattr(linear_solution, "RIDGES", (RIDGE,))
+    monkeypatch.setattr(cross_validation, "RIDGES", (RIDGE,))
     for sample, target in enumerate(targets):
         repeated = [one for one, n in zip(structures, drawn[:, sample], strict=True) for _ in range(n)]
         solve_linear_start(basis, rows_of(repeated), KAPPA, tmp_path / "repeated.yaml")
@@ -55,4 +55,4 @@ def test_labels_that_are_not_finite_are_told(basis: Path, tmp_path: Path) -> Non
     broken = LabelledStructure(rows[0].structure, np.nan, rows[0].energy_weight, rows[0].force_weights)
     times = {row.structure.structure_id: np.array([1]) for row in rows}
     with pytest.raises(TrainingFailedError, match="not finite"):
-        solve_samples(basis, [broken, *rows[1:]], times, KAPPA, RIDGE, [tmp_path / "solved.yaml"])
+        solve_samples(basis, [broken, *rows[1:]], times, SHARES, RIDGE, [tmp_path / "solved.yaml"])

@@ -39,6 +39,8 @@ def any_structure(draw: st.DrawFn) -> Structure:
         config_type=draw(st.text(st.characters(codec="utf-8"), max_size=8)),
         source=draw(st.text(st.characters(codec="utf-8"), max_size=8)),
         frame=draw(st.integers(0, 2**31 - 1)),
+        weight=draw(st.floats(0, 9)),
+        atom_weights=draw(st.none() | arrays(float, n_atoms, elements=st.floats(0, 9))),
     )
 
 
@@ -263,6 +265,8 @@ def test_a_shard_has_the_documented_columns(store: DatasetStore) -> None:
         "split": "string",
         "source": "string",
         "frame": "int32",
+        "weight": "double",
+        "atom_weights": "list<element: double>",
     }
     assert [field.name for field in table.schema if field.nullable] == ["stress"]
     assert table["stress"].to_pylist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], None]

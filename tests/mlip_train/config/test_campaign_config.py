@@ -89,7 +89,7 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_known_ones() -> None:
         ("basis.ladder_type", "random_order", "power_order"),
         ("loss_weights.energy", -0.01, 0.0),
         ("loss_weights.force", -0.01, 0.0),
-        ("loss_weights.stress", 0.01, 0.0),
+        ("loss_weights.stress", -0.01, 0.0),
         ("fit.max_epochs", -1, 0),
         ("fit.max_hours", 0.0, 0.01),
         ("start.first", "previous", "linear"),

@@ -29,9 +29,15 @@ def test_the_low_window_lies_below_the_upper_limit(upper_limit: float) -> None:
     assert f"low_window 1.0 must be below upper_limit {upper_limit}" in message
 
 
-def test_training_on_stress_is_refused_with_the_reason() -> None:
-    message = refusal(loss_weights={"stress": 0.1})
-    assert "loss_weights.stress: the engine cannot train on stress; set it to 0" in message
+def test_the_share_of_stress_is_beside_those_of_energies_and_forces() -> None:
+    assert LossWeights(energy=1.5, force=0.5, stress=0.01).stress_share == pytest.approx(0.005)
+    assert LossWeights().stress_share is None  # the data decide
+    assert LossWeights(stress=0).stress_share == 0.0
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("inf"), float("nan")])
+def test_weights_of_config_types_are_numbers_from_zero_up(weight: float) -> None:
+    assert "weights.config_type.Surface" in refusal(weights={"config_type": {"Surface": weight}})
 
 
 def test_something_must_be_learned() -> None:

@@ -30,7 +30,13 @@ def test_the_rules_are_those_of_the_configuration() -> None:
         "reference_energies": "isolated_atoms",
     }
     assert frame_rules(CampaignConfig.model_validate(content)) == FrameRules(
-        elements=("Si",), cutoff=4.0, min_distance=1.0, max_force=30.0, use_isolated_atoms=True
+        elements=("Si",),
+        cutoff=4.0,
+        min_distance=1.0,
+        max_force=30.0,
+        use_isolated_atoms=True,
+        weight="weight",
+        atom_weights="weights",
     )
 
 
