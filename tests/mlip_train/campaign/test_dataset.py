@@ -268,7 +268,7 @@ def test_a_shard_has_the_documented_columns(store: DatasetStore) -> None:
         "weight": "double",
         "atom_weights": "list<element: double>",
     }
-    assert [field.name for field in table.schema if field.nullable] == ["stress"]
+    assert [field.name for field in table.schema if field.nullable] == ["stress", "weight", "atom_weights"]
     assert table["stress"].to_pylist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], None]
 
 

@@ -92,6 +92,12 @@ def test_what_was_solved_before_is_not_solved_again(make_committee: Make, monkey
     assert len(solved[3]) == 5
 
 
+def test_what_is_no_linear_solution_has_no_solved_members(make_committee: Make) -> None:
+    plan = planned(make_committee(), 1).model_copy(update={"solution": None})
+    with pytest.raises(TrainingFailedError, match="no linear solution to vary; set fit.max_epochs above 0"):
+        solve_members(plan)
+
+
 def test_more_members_than_fit_into_memory_are_solved_in_turns(
     make_committee: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
