@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import dger
 
 from mlip_train.ace.library import maxvol
 from mlip_train.base.arrays import FloatArray
@@ -61,7 +62,7 @@ class _Rows:
             candidates = np.vstack([self.matrix, self.reserve, scaled[kept]])
             names = [*self.members, *self.reserve_members, *(members[i] for i in kept)]
             if (worst := float(grades.max())) > tolerance:
-                self._choose(candidates, names, tolerance)
+                self._choose(candidates, names, len(kept), tolerance)
             else:
                 n = len(self.scale)
                 self._keep_in_reserve(candidates[n:], names[n:])
@@ -69,13 +70,15 @@ class _Rows:
             worst = float(grades.max())
         return worst
 
-    def _choose(self, candidates: FloatArray, names: list[str], tolerance: float) -> None:
-        # The engine's maxvol begins from nothing and may end in a better or a worse place than swaps do.
-        anew, _ = maxvol(candidates, tol=tolerance, max_iters=_MOST_SWAPS * len(self.scale))
-        chosen = anew
-        if not self.is_artificial.any():  # from artificial rows, swapping one at a time would take long
-            improved = _swap(candidates, self.inverse, tolerance)
-            chosen = max(anew, improved, key=lambda rows: float(np.linalg.slogdet(candidates[rows])[1]))
+    def _choose(self, candidates: FloatArray, names: list[str], n_new: int, tolerance: float) -> None:
+        choices = []
+        is_filled, n = not self.is_artificial.any(), len(self.scale)
+        if is_filled:  # from artificial rows, swapping one at a time would take long
+            choices.append(_swap(candidates, self.inverse, tolerance))
+        if not is_filled or n_new > n:
+            # The engine's maxvol begins from nothing; where much is new it may end in a better place than swaps.
+            choices.append(maxvol(candidates, tol=tolerance, max_iters=_MOST_SWAPS * n)[0])
+        chosen = max(choices, key=lambda rows: float(np.linalg.slogdet(candidates[rows])[1]))
         self.matrix = np.ascontiguousarray(candidates[chosen])
         self.members = [names[i] for i in chosen]
         self.inverse = np.asarray(np.linalg.inv(self.matrix), dtype=np.float64)
@@ -271,14 +274,16 @@ def _swap(candidates: FloatArray, inverse: FloatArray, tolerance: float) -> NDAr
     Linear Algebra Appl. 538, 187, 2018.)
     """
     n = len(inverse)
-    chosen, coefficients = np.arange(n), candidates @ inverse
+    chosen, coefficients = np.arange(n), np.asfortranarray(candidates @ inverse)
     for _ in range(_MOST_SWAPS * n):
-        row, column = np.unravel_index(np.abs(coefficients).argmax(), coefficients.shape)
-        pivot = coefficients[row, column]
+        flat = coefficients.reshape(-1, order="F")
+        largest = max(int(flat.argmax()), int(flat.argmin()), key=lambda place: abs(flat[place]))  # without a copy
+        column, row = divmod(largest, len(candidates))
+        pivot = flat[largest]
         if abs(pivot) <= tolerance:
             break
         change = coefficients[row] / pivot
         change[column] -= 1 / pivot
-        coefficients -= np.outer(coefficients[:, column], change)
+        coefficients = dger(-1.0, coefficients[:, column].copy(), change, a=coefficients, overwrite_a=1)
         chosen[column] = row
     return chosen

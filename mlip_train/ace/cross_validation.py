@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from mlip_train.ace.normal_equations import Shares, Terms, sum_of
+from mlip_train.ace.normal_equations import NormalEquations, Shares, Terms, sum_of
 from mlip_train.base.arrays import FloatArray
 
 __all__ = ["RIDGES", "Validated", "most_stress", "validate"]
@@ -41,11 +41,7 @@ def validate(folds: Sequence[Terms], shares: Shares) -> Validated:
     filled = [fold for fold in folds if fold.joint(shares).labels > 0.0]
     if len(filled) < 2:
         return Validated(_NOT_VALIDATED, np.nan, np.nan, np.nan)
-    whole = sum_of(filled, filled[0].energy.n).joint(shares)
-    losses: FloatArray = np.zeros((len(RIDGES), 3))
-    for fold in filled:
-        for number, solution in enumerate((whole - fold.joint(shares)).solutions(RIDGES)):
-            losses[number] += [term.loss(solution) for term in fold]
+    losses = _losses_left_out(filled, shares, lambda rest: rest.solutions(RIDGES))
     joint = losses @ np.array(shares)
     best = int(np.flatnonzero(joint <= _PATIENCE * joint.min())[-1])
     return Validated(RIDGES[best], *np.sqrt(losses[best]).tolist())
@@ -61,17 +57,42 @@ def most_stress(folds: Sequence[Terms], shares: Shares) -> tuple[Shares, Validat
     shares : Shares
         Of energies and forces.
     """
-    best = shares._replace(stress=0.0), validate(folds, shares._replace(stress=0.0))
-    if not sum(fold.stress.labels for fold in folds) or np.isnan(best[1].energy):
+    without = validate(folds, shares._replace(stress=0.0))
+    best = shares._replace(stress=0.0), without
+    if not sum(fold.stress.labels for fold in folds) or np.isnan(without.energy):
         return best
-    without, low, high = best[1], 0, len(_STRESS_SHARES)
+    low, high = 0, len(_STRESS_SHARES)
     while low < high:  # the errors grow with the share
         middle = (low + high) // 2
         tried = shares._replace(stress=_STRESS_SHARES[middle])
-        found = validate(folds, tried)
-        is_worse = any(now > _MOST_GROWTH * before for now, before in zip(found[1:3], without[1:3], strict=True))
-        if is_worse or found.stress > without.stress:
-            high = middle
+        if _is_bearable(_at_ridge(folds, tried, without.ridge), without):
+            low = middle + 1
         else:
-            best, low = (tried, found), middle + 1
+            high = middle
+    for share in reversed(_STRESS_SHARES[:low]):  # with a ridge of its own, one is hardly ever worse
+        tried = shares._replace(stress=share)
+        if _is_bearable(found := validate(folds, tried), without):
+            return tried, found
     return best
+
+
+def _is_bearable(found: Validated, without: Validated) -> bool:
+    grown = any(now > _MOST_GROWTH * before for now, before in zip(found[1:3], without[1:3], strict=True))
+    return not grown and found.stress <= without.stress
+
+
+def _at_ridge(folds: Sequence[Terms], shares: Shares, ridge: float) -> Validated:
+    (losses,) = _losses_left_out(folds, shares, lambda rest: [rest.solution(ridge)])
+    return Validated(ridge, *np.sqrt(losses).tolist())
+
+
+def _losses_left_out(
+    folds: Sequence[Terms], shares: Shares, solve: Callable[[NormalEquations], Iterable[FloatArray]]
+) -> FloatArray:
+    """Losses of energy, forces and stress on each fold by the solutions without it, summed: (solutions, 3)."""
+    whole = sum_of(folds, folds[0].energy.n).joint(shares)
+    by_fold = [
+        [[term.loss(solution) for term in fold] for solution in solve(whole - fold.joint(shares))]
+        for fold in folds
+    ]
+    return np.sum(by_fold, axis=0)

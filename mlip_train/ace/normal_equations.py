@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
 from mlip_train.ace.projections import Projector
@@ -76,10 +77,24 @@ class NormalEquations:
         residual = coefficients @ (self.gram @ coefficients) - 2 * self.moment @ coefficients + self.labels
         return max(float(residual), 1e-14 * self.labels)  # below that it is rounding of the terms
 
-    def solutions(self, ridges: Iterable[float]) -> Iterator[FloatArray]:
-        """The minimum for each ridge, in coordinates in which every function has the same size."""
+    def solution(self, ridge: float) -> FloatArray:
+        """The minimum for one ridge, like that of `solutions`, which is exact for tiny ridges, too."""
+        scale = self._scale()
+        try:
+            factors = cho_factor(self.gram / np.outer(scale, scale) + ridge * np.eye(self.n), lower=True)
+        except np.linalg.LinAlgError:  # a ridge below rounding
+            (solution,) = self.solutions([ridge])
+            return solution
+        return np.asarray(cho_solve(factors, self.moment / scale) / scale, dtype=np.float64)
+
+    def _scale(self) -> FloatArray:
         scale = np.sqrt(np.diag(self.gram))
         scale[scale == 0] = 1.0  # a function that no structure feels keeps the coefficient 0
+        return scale
+
+    def solutions(self, ridges: Iterable[float]) -> Iterator[FloatArray]:
+        """The minimum for each ridge, in coordinates in which every function has the same size."""
+        scale = self._scale()
         eigenvalues, vectors = np.linalg.eigh(self.gram / np.outer(scale, scale))
         projected = vectors.T @ (self.moment / scale)
         for ridge in ridges:

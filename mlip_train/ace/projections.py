@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class Projector:
         self._engine = EngineEvaluator(basis)
         self.lacking = lacking(basis)  # why the engine's evaluator is needed, which is much slower
         self._evaluator: Evaluator = CompiledEvaluator(basis) if self.lacking is None else self._engine
+        self._linear = None if self.lacking or _has_more_densities(basis) else np.array(basis.basis_coeffs)
         self._has_fixed_part = self.lacking is not None or any(basis.basis_coeffs)
         self.elements: tuple[str, ...] = tuple(map(str, basis.elements_name))
         counts = [len(one) + len(more) for one, more in zip(basis.basis_rank1, basis.basis, strict=True)]
@@ -65,7 +67,14 @@ class Projector:
 
     def energy(self, structure: Structure) -> float:
         """Energy (eV) by the B-basis itself, all densities included."""
-        return self._engine.predict(structure).energy
+        if self._linear is None:
+            return self._engine.predict(structure).energy
+        rows = self._evaluator.projections(structure)
+        return float(np.concatenate([of_species.sum(axis=0) for of_species in rows]) @ self._linear)
+
+
+def _has_more_densities(basis: Any) -> bool:
+    return any(embedding.ndensity > 1 for embedding in basis.map_embedding_specifications.values())
 
 
 @dataclass(frozen=True)

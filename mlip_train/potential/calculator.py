@@ -1,15 +1,16 @@
 """A potential as MD runs it: ACE, and beside it the baseline that was subtracted from its labels."""
 
+import contextlib
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from mlip_train.ace.library import PyACECalculator
+from mlip_train.ace.library import ACEBBasisSet, PyACECalculator
 from mlip_train.ace.warm_start import prepare_start
 from mlip_train.atoms.pair_potentials import PairPotential
 from mlip_train.errors import EngineError
@@ -85,14 +86,24 @@ def calculator_of(potential: Path, baseline: PairPotential | None, active_set: P
 
 
 def _graded(potential: Path, active_set: Path) -> PyACECalculator:
-    ace = _opened(potential)
+    with _explained(potential):
+        ace = PyACECalculator(str(potential))
     ace.set_active_set(str(active_set))
     return ace
 
 
 def _opened(potential: Path) -> PyACECalculator:
+    """As `pair_style pace recursive`: the same numbers to rounding, up to three times as fast."""
+    with _explained(potential):
+        is_bbasis = potential.suffix == ".yaml"
+        basis = ACEBBasisSet(str(potential)).to_ACECTildeBasisSet() if is_bbasis else str(potential)
+        return PyACECalculator(basis, recursive_evaluator=True, recursive=True)
+
+
+@contextlib.contextmanager
+def _explained(potential: Path) -> Iterator[None]:
     try:
-        return PyACECalculator(str(potential))
+        yield
     except (RuntimeError, ValueError, OSError) as error:  # what the C++ reader raises
         raise EngineError(
             f"{potential} is not a readable potential: {error}. Of a generation in training, run the same command "
