@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import psutil
 from results import compare
 from rich.console import Console
@@ -44,9 +43,7 @@ def main() -> None:
         Console().print(_table(str(checkout), cpu, wall, parts))
     figures = {"processor seconds": seconds[str(ROOT)]}
     if options.beside:
-        figures["processor seconds over those of the other checkout"] = (
-            seconds[str(ROOT)] / seconds[options.beside]
-        )
+        figures["share of the other checkout's processor seconds"] = seconds[str(ROOT)] / seconds[options.beside]
     compare(f"whole_generation_{options.preset}", figures, keep=options.keep)
 
 
@@ -95,11 +92,8 @@ def _processor_times(folder: Path) -> dict[int, float]:
 
 def _tasks(address: str) -> Counter[str]:
     root = address.rstrip("/").removesuffix("/dashboard").removesuffix("/api")
-    request = urllib.request.Request(
-        f"{root}/api/task_runs/filter", data=b"{}", headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        return Counter({one["name"]: one["total_run_time"] for one in json.load(answer)})
+    found = httpx.post(f"{root}/api/task_runs/filter", json={}).raise_for_status().json()
+    return Counter({one["name"]: one["total_run_time"] for one in found if not one["name"].startswith("train-p")})
 
 
 def _table(checkout: str, cpu: float, wall: float, parts: Counter[str]) -> Table:

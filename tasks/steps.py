@@ -10,6 +10,7 @@ from prefect import task
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 
+from mlip_train.ace.kernel import is_compiled
 from mlip_train.assess import gate
 from mlip_train.assess.checking import check_fit
 from mlip_train.assess.measuring import evaluate_fit
@@ -60,6 +61,8 @@ def lay_basis(campaign: Path, generation: int) -> Groundwork:
     """Find the parent, and lay the basis that is to be fitted."""
     ground = starting.lay_basis(Campaign(campaign), generation)
     get_run_logger().info("Generation %d %s", generation, ground.start)
+    if not is_compiled():
+        get_run_logger().info("The first projections will be compiled for this machine, once (some 10 s)")
     return ground
 
 

@@ -95,4 +95,5 @@ def _losses_left_out(
         [[term.loss(solution) for term in fold] for solution in solve(whole - fold.joint(shares))]
         for fold in folds
     ]
-    return np.sum(by_fold, axis=0)
+    total: FloatArray = np.array(by_fold).sum(axis=0)
+    return total

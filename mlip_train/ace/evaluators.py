@@ -139,10 +139,14 @@ class EngineEvaluator:
         virial = [
             self._strained(structure, axes, _STRAIN) - self._strained(structure, axes, -_STRAIN) for axes in _VOIGT
         ]
+        energy, forces = self.energy_and_force_rows(structure)
+        return Rows(energy, forces, np.array(virial) / (2 * _STRAIN))
+
+    def energy_and_force_rows(self, structure: Structure) -> tuple[FloatArray, FloatArray]:
+        """The part of `rows` that the engine computes in one go."""
         energy = self._energy_row(structure, gradients=True)
         gradients = np.array(self._calculator.forces_bfuncs)  # (n, functions, 3)
-        forces = gradients.transpose(0, 2, 1).reshape(-1, len(energy))
-        return Rows(energy, forces, np.array(virial) / (2 * _STRAIN))
+        return energy, gradients.transpose(0, 2, 1).reshape(-1, len(energy))
 
     def predict(self, structure: Structure) -> Predicted:
         """Energy, forces and virial by the B-basis itself, all densities included."""

@@ -12,11 +12,17 @@ from mlip_train.base.files import hash_of
 from mlip_train.campaign.campaign import Campaign
 from mlip_train.campaign.fit_plan import FitPlan, Groundwork, earlier_plan, finished_fit
 from mlip_train.config.campaign_config import CampaignConfig
-from mlip_train.fit.selection import chosen_structures, learned_structures
+from mlip_train.fit.selection import (
+    chosen_structures,
+    has_weights,
+    labelled_structures,
+    labelled_test_structures,
+    learned_structures,
+)
 from mlip_train.fit.starting import errors_of_start, make_start, resume_start
 from mlip_train.pacemaker.input_yaml import basis_section, render_input, with_curvature, write_input
 from mlip_train.pacemaker.interim import InterimRecord, discard_interim, resumable
-from mlip_train.pacemaker.pickles import write_data
+from mlip_train.pacemaker.pickles import write_data, write_weighted_data
 from mlip_train.records.manifest import Manifest
 from mlip_train.records.selection import Selection
 
@@ -25,6 +31,10 @@ __all__ = ["plan_fit", "prepare_fit", "write_fit"]
 _UNINFORMED: Final = (
     "The optimiser begins without the curvature of the linear start, which takes BFGS on all coefficients and at "
     f"most {MOST_COEFFICIENTS} of them; expect more iterations"
+)
+_STRESS_ENDS: Final = (
+    "The linear start was solved for energies, forces and stress; the engine, which goes on from it, cannot train "
+    "on stress. With fit.max_epochs: 0 the solution itself is the potential"
 )
 _WIDENED: Final = 2.0  # times; a baseline that suits the data makes forces smaller
 
@@ -119,6 +129,8 @@ def write_fit(plan: FitPlan) -> tuple[str, ...]:
     notes = _notes_on_labels(plan)
     if plan.is_linear or finished_fit(plan.run, plan.identity) is not None:
         return notes
+    if plan.solution is not None and plan.solution.stress_share:
+        notes += (_STRESS_ENDS,)
     return notes + _write_input(plan)
 
 
@@ -128,6 +140,11 @@ def _write_data(plan: FitPlan) -> None:
     energies = store.manifest.reference_energies
     if not plan.member:
         write_data(campaign.accumulated, (row.structure for row in store.iterate("train")), energies)
+    if has_weights(plan):
+        write_weighted_data(run.train_data, labelled_structures(plan), energies)
+        if plan.n_test:
+            write_weighted_data(run.test_data, labelled_test_structures(plan), energies)
+        return
     if plan.n_train == store.count("train") and baseline is None and not plan.member:
         _link_or_copy(campaign.accumulated, run.train_data)
     else:

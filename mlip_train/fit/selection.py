@@ -2,8 +2,8 @@
 
 import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mlip_train.campaign.campaign import Campaign
 from mlip_train.campaign.dataset import DatasetStore
 from mlip_train.campaign.fit_plan import FitPlan, Groundwork
 from mlip_train.campaign.generation_directory import GenerationDirectory
-from mlip_train.config.fit import ActiveSetRule
+from mlip_train.config.fit import ActiveSetRule, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.fit.choice import Choice, choose
 from mlip_train.pacemaker.weights import labelled
@@ -24,7 +24,9 @@ __all__ = [
     "chosen_structures",
     "chosen_times",
     "draw_sample",
+    "has_weights",
     "labelled_structures",
+    "labelled_test_structures",
     "learned_structures",
     "read_selection",
     "select_structures",
@@ -51,6 +53,7 @@ def select_structures(ground: Groundwork, on_progress: Callable[[int], None] = l
         choice = Choice(ids=[row.structure_id for row in store.index("train")])
     else:
         choice = choose(campaign, ground, on_progress)
+    choice.notes += _notes_on_weights(store, choice, ground.config.weights.config_type)
     selection = _describe(store, rule, choice, time.monotonic() - began)
     SelectionFile(selection=selection, structures=tuple(choice.ids)).save(ground.run.selection)
     return selection
@@ -91,6 +94,27 @@ def learned_structures(plan: FitPlan) -> Callable[[], Iterable[Structure]]:
     if baseline is None:
         return structures
     return lambda: map(baseline.subtracted, structures())
+
+
+def has_weights(plan: FitPlan) -> bool:
+    """Whether a structure or an atom of the training set has a weight other than 1."""
+    by_type = plan.config.weights.config_type
+    return any(
+        by_type.get(row.config_type, 1.0) * row.weight != 1.0 or row.total_atom_weight != row.n_atoms
+        for row in Campaign(plan.campaign).store.index("train")
+    )
+
+
+def labelled_test_structures(plan: FitPlan) -> Iterator[LabelledStructure]:
+    """Stream the test structures with the labels and the weights that a fit gives them; see `labelled`."""
+    store, baseline = Campaign(plan.campaign).store, plan.baseline
+
+    def unseen() -> Iterable[Structure]:
+        structures = (row.structure for row in store.iterate("test"))
+        return structures if baseline is None else map(baseline.subtracted, structures)
+
+    energies, by_type = store.manifest.reference_energies, plan.config.weights.config_type
+    return labelled(unseen, store.index("test"), energies, UniformWeighting(), plan.config.fit.seed, by_type)
 
 
 def labelled_structures(plan: FitPlan) -> Iterator[LabelledStructure]:
@@ -146,6 +170,25 @@ def _describe(store: DatasetStore, rule: ActiveSetRule, choice: Choice, seconds:
         projected=choice.projected,
         seconds=seconds,
     )
+
+
+def _notes_on_weights(store: DatasetStore, choice: Choice, by_type: Mapping[str, float]) -> list[str]:
+    """How often structures count, where not once; a config type at a time."""
+    ids, weights, n_atoms = frozenset(choice.ids), defaultdict(list), 0
+    for row in store.index("train"):
+        if row.structure_id in ids:
+            weights[row.config_type].append(by_type.get(row.config_type, 1.0) * row.weight)
+            n_atoms += row.total_atom_weight != row.n_atoms
+    notes = [
+        f"weights of {name}: {min(found):g}" + (f" to {max(found):g}" if max(found) > min(found) else "")
+        for name, found in sorted(weights.items())
+        if set(found) != {1.0}
+    ]
+    if left_out := sum(weight == 0.0 for found in weights.values() for weight in found):
+        notes.append(f"{left_out} structures left out by the weight 0")
+    if n_atoms:
+        notes.append(f"{n_atoms} structures with weights of their atoms")
+    return notes
 
 
 def _shares(counts: dict[bool, Counter[str]]) -> dict[str, Share]:

@@ -8,11 +8,12 @@ from typing import IO, cast
 import numpy as np
 import pandas as pd
 
+from mlip_train.ace.normal_equations import LabelledStructure
 from mlip_train.ace.projections import Projector
 from mlip_train.atoms.structure import Structure
 from mlip_train.base.files import atomic_path
 
-__all__ = ["read_names", "read_predictions", "write_data", "write_predictions"]
+__all__ = ["read_names", "read_predictions", "write_data", "write_predictions", "write_weighted_data"]
 
 _COLUMNS = ["ase_atoms", "energy", "energy_corrected", "forces", "stress", "name"]
 
@@ -24,6 +25,10 @@ def write_data(path: Path, structures: Iterable[Structure], reference_energies: 
     `forces` (eV/Å), `stress` (eV/Å³ Voigt, or None) and `name` (the structure_id). Derived: it can always be
     rebuilt, with the same bytes.
     """
+    _write(path, _frame(structures, reference_energies))
+
+
+def _frame(structures: Iterable[Structure], reference_energies: Mapping[str, float]) -> pd.DataFrame:
     rows = [
         (
             structure.to_atoms(),
@@ -35,7 +40,24 @@ def write_data(path: Path, structures: Iterable[Structure], reference_energies: 
         )
         for structure in structures
     ]
-    frame = pd.DataFrame(rows, columns=_COLUMNS)
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def write_weighted_data(
+    path: Path, rows: Iterable[LabelledStructure], reference_energies: Mapping[str, float]
+) -> None:
+    """Write structures for the engine with the weights that it takes instead of its own.
+
+    Beside the columns of `write_data` there are `w_energy` and, per atom, `w_forces`.
+    """
+    labelled = list(rows)
+    frame = _frame((row.structure for row in labelled), reference_energies)
+    frame["w_energy"] = [row.energy_weight for row in labelled]
+    frame["w_forces"] = pd.Series([row.force_weights for row in labelled], dtype=object)
+    _write(path, frame)
+
+
+def _write(path: Path, frame: pd.DataFrame) -> None:
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as stream,

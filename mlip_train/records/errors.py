@@ -49,8 +49,9 @@ class Errors(Frozen):
     stress_max: float | None = None
 
     def __str__(self) -> str:
+        stress = "" if self.stress_rmse is None else f", stress {self.stress_rmse:.2f} GPa"
         return (
-            f"energy {self.energy_rmse:.1f} meV/atom, force {self.force_rmse:.0f} meV/Å RMSE "
+            f"energy {self.energy_rmse:.1f} meV/atom, force {self.force_rmse:.0f} meV/Å{stress} RMSE "
             f"on {self.n_structures} structures"
         )
 

@@ -94,7 +94,7 @@ def test_what_was_solved_before_is_not_solved_again(make_committee: Make, monkey
 
 def test_what_is_no_linear_solution_has_no_solved_members(make_committee: Make) -> None:
     plan = planned(make_committee(), 1).model_copy(update={"solution": None})
-    with pytest.raises(TrainingFailedError, match="no linear solution to vary; set fit.max_epochs above 0"):
+    with pytest.raises(TrainingFailedError, match=r"no linear solution to vary; set fit\.max_epochs above 0"):
         solve_members(plan)
 
 
