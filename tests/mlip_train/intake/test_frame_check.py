@@ -335,3 +335,38 @@ def test_the_check_never_raises(atoms: Atoms, isolated: bool, converged: bool | 
         assert np.isfinite(outcome.energy)
         assert np.isfinite(outcome.forces).all()
         assert outcome.forces.shape == outcome.positions.shape
+
+
+def test_weights_of_a_frame_and_its_atoms_are_stored() -> None:
+    atoms = crystal()
+    atoms.info["weight"], atoms.arrays["weights"] = 2.5, np.array([0.0, 1.0])
+    stored = check(atoms, weight="weight", atom_weights="weights")
+    assert isinstance(stored, Structure)
+    assert stored.weight == 2.5
+    assert stored.atom_weights is not None
+    assert stored.atom_weights.tolist() == [0.0, 1.0]
+    other = check(atoms, weight=None, atom_weights=None)
+    assert isinstance(other, Structure)
+    assert (other.weight, other.atom_weights) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("info", "arrays", "said"),
+    [
+        (-1.0, None, "its weight 'weight' is -1; expected numbers from 0 (leaves out) up"),
+        (float("nan"), None, "its weight 'weight' is nan"),
+        (float("inf"), None, "its weight 'weight' is inf"),
+        ("much", None, "are not numbers"),
+        ([1, 2], None, "are not numbers"),
+        (1.0, [1.0, -0.5], "a weight in 'weights' is -0.5"),
+        (1.0, [float("nan"), 1.0], "a weight in 'weights' is nan"),
+        (1.0, [[1.0], [1.0]], "its weights 'weights' have shape (2, 1), not (2,)"),
+        (1.0, ["a", "b"], "are not numbers"),
+    ],
+)
+def test_what_is_no_weight_is_refused(info: Any, arrays: Any, said: str) -> None:
+    atoms = crystal()
+    atoms.info["weight"] = info
+    if arrays is not None:
+        atoms.arrays["weights"] = np.array(arrays)
+    assert said in reason(atoms, weight="weight", atom_weights="weights")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,48 @@ def test_what_the_policy_cannot_weigh_is_told_with_a_way_out() -> None:
 
 def test_nothing_has_no_weights() -> None:
     assert ours([], UniformWeighting()) == []
+
+
+def weighed(structures: list[Structure], by_type: dict[str, float], weighting: Any) -> list[LabelledStructure]:
+    return list(labelled(lambda: structures, structures, ENERGIES, weighting, 3, by_type))
+
+
+@pytest.mark.parametrize("weighting", [UniformWeighting(), COHESIVE], ids=["uniform", "energy based"])
+def test_weights_of_types_structures_and_atoms_are_multiplied(weighting: Any) -> None:
+    plain = structures_of(1, 2, 1, 1, 2, 3, 1, 1)
+    structures = [replace(s, config_type="abc"[i % 3]) for i, s in enumerate(plain)]
+    structures[0] = replace(structures[0], weight=3.0, atom_weights=np.array([0.0, 1.0, 2.0, 0.5]))
+    structures[1] = replace(structures[1], weight=0.0)
+    before = {row.structure.structure_id: row for row in weighed(plain, {}, weighting)}
+
+    found = {row.structure.structure_id: row for row in weighed(structures, {"a": 2.0, "c": 0.0}, weighting)}
+
+    assert set(found) == {s.structure_id for s in structures if s.weight and s.config_type != "c"} & set(before)
+    for kind in ("energy_weight", "force_weights"):
+        assert sum(np.sum(getattr(row, kind)) for row in found.values()) == pytest.approx(1)
+    other = structures[4].structure_id  # of type b, the weight 1
+    for structure in structures:
+        if (name := structure.structure_id) in found:
+            often = (2.0 if structure.config_type == "a" else 1.0) * structure.weight
+            ratio = before[name].energy_weight / before[other].energy_weight
+            assert found[name].energy_weight == pytest.approx(often * ratio * found[other].energy_weight)
+            of_atoms = (
+                np.ones(len(structure.numbers)) if structure.atom_weights is None else structure.atom_weights
+            )
+            theirs = before[name].force_weights / before[other].force_weights[0]
+            expected = often * of_atoms * theirs * found[other].force_weights[0]
+            assert found[name].force_weights == pytest.approx(expected)
+
+
+def test_stress_counts_where_it_is_and_where_there_is_a_volume() -> None:
+    one, two, three = structures_of(1, 1, 2)
+    stress = np.arange(6) * 0.01
+    rows = ours([replace(one, stress=stress), two, replace(three, stress=stress)], UniformWeighting())
+    assert [row.stress_weight for row in rows] == pytest.approx([0.5, 0.0, 0.5])
+    open_space = replace(one, stress=stress, pbc=np.zeros(3, bool))
+    assert ours([open_space], UniformWeighting())[0].stress_weight == 0.0
+
+
+def test_weights_that_are_all_zero_leave_nothing() -> None:
+    structures = [replace(one, weight=0.0) for one in structures_of(1, 1)]
+    assert ours(structures, UniformWeighting()) == []
