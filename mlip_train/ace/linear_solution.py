@@ -23,7 +23,7 @@ from mlip_train.ace.cross_validation import most_stress, validate
 from mlip_train.ace.normal_equations import LabelledStructure, RowSum, Shares, Terms, sum_of, weighted_rows
 from mlip_train.ace.projections import BBasisFile, Projector
 from mlip_train.base.files import atomic_path
-from mlip_train.base.parallel import over_chunks
+from mlip_train.base.parallel import made, sum_over_chunks
 from mlip_train.errors import TrainingFailedError
 from mlip_train.records.fit import LinearSolution
 
@@ -116,38 +116,33 @@ def _accumulate(
 ) -> tuple[int, str | None, list[Terms]]:
     """Number of structures, what our own kernel lacked for them, and the equations of each fold."""
     folds = [Terms.zero(n_functions) for _ in range(FOLDS)]
-    done, lacking = 0, None
-    for part in over_chunks(_terms_of, BBasisFile.of(bbasis), _chunks_by_fold(structures)):
-        fold, count, lacking, terms = part
-        folds[fold].add(terms)
-        done += count
-        on_progress(done)
+    tool = BBasisFile.of(bbasis)
+    done = sum_over_chunks(_terms_of, tool, _chunks_by_fold(structures), folds, on_progress)
     if done == 0:
         raise TrainingFailedError("there is not one structure to solve the linear start from")
-    return done, lacking, folds
+    return done, made(tool).lacking, folds
 
 
-def _chunks_by_fold(structures: Iterable[LabelledStructure]) -> Iterator[list[LabelledStructure]]:
+def _chunks_by_fold(structures: Iterable[LabelledStructure]) -> Iterator[tuple[int, list[LabelledStructure]]]:
     """Structures of one fold at a time: so each needs its equations in one fold only, and folds cost nothing."""
     waiting: list[list[LabelledStructure]] = [[] for _ in range(FOLDS)]
     for seen, labelled in enumerate(structures):
-        chunk = waiting[_fold(labelled)]
-        chunk.append(labelled)
-        if len(chunk) >= min(max(_FEWEST, seen // _SHARE), _MOST):
-            yield list(chunk)
-            chunk.clear()
-    yield from (chunk for chunk in waiting if chunk)
+        fold = _fold(labelled)
+        waiting[fold].append(labelled)
+        if len(waiting[fold]) >= min(max(_FEWEST, seen // _SHARE), _MOST):
+            yield fold, list(waiting[fold])
+            waiting[fold].clear()
+    yield from ((fold, chunk) for fold, chunk in enumerate(waiting) if chunk)
 
 
 def _fold(labelled: LabelledStructure) -> int:
     return int(labelled.structure.structure_id[:8], 16) % FOLDS
 
 
-def _terms_of(projector: Projector, chunk: list[LabelledStructure]) -> tuple[int, int, str | None, Terms]:
+def _terms_of(projector: Projector, chunk: list[LabelledStructure]) -> Terms:
     sums = [RowSum(sum(projector.n_functions.values())) for _ in Terms._fields]
     with threadpool_limits(limits=1):  # the same sums to the last digit, in whichever process
         for labelled in chunk:
             for term, weighted in zip(sums, weighted_rows(projector, labelled), strict=True):
                 term.add(*weighted)
-        terms = Terms(*(term.total() for term in sums))
-    return _fold(chunk[0]), len(chunk), projector.lacking, terms
+        return Terms(*(term.total() for term in sums))

@@ -1,6 +1,9 @@
 """Linear solutions of several samples of the same structures, each of which is projected only once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,7 +16,7 @@ from mlip_train.ace.bbasis import with_first_density
 from mlip_train.ace.linear_solution import FOLDS
 from mlip_train.ace.normal_equations import LabelledStructure, NormalEquations, RowSum, Shares, weighted_rows
 from mlip_train.ace.projections import BBasisFile, Projector
-from mlip_train.base.parallel import in_chunks, over_chunks
+from mlip_train.base.parallel import in_chunks, sum_over_chunks
 from mlip_train.errors import TrainingFailedError
 
 __all__ = ["AT_ONCE", "solve_samples"]
@@ -61,24 +64,30 @@ def solve_samples(
         When a solution is not finite.
     """
     n_functions = with_first_density(bbasis, 0.0, targets[0])  # workers project with it
-    samples = [NormalEquations(n_functions) for _ in targets]
     drawn = ((row, times[name]) for row in structures if (name := row.structure.structure_id) in times)
-    done = 0
+    chunks = ((0, chunk) for chunk in in_chunks(drawn, _CHUNK))
+    total = _Samples([NormalEquations(n_functions) for _ in targets])
     work = partial(_equations_of, shares=shares)
-    for count, parts in over_chunks(work, BBasisFile.of(targets[0]), in_chunks(drawn, _CHUNK)):
-        for equations, part in zip(samples, parts, strict=True):
-            equations.add_times(1, part)
-        done += count
-        on_progress(done)
-    for equations, target in zip(samples, targets, strict=True):
+    sum_over_chunks(work, BBasisFile.of(targets[0]), chunks, [total], on_progress)
+    for equations, target in zip(total.equations, targets, strict=True):
         if not equations.is_finite():
             raise TrainingFailedError("a label or a projection is not finite; check the newest structures")
         (solution,) = equations.solutions([ridge])
         with_first_density(bbasis, solution, target)
 
 
-def _equations_of(projector: Projector, chunk: list[Drawn], shares: Shares) -> tuple[int, list[NormalEquations]]:
-    """Compute the equations of the whole loss, for each sample."""
+@dataclass(frozen=True)
+class _Samples:
+    """The equations of the whole loss, of each sample."""
+
+    equations: list[NormalEquations]
+
+    def add(self, other: _Samples) -> None:
+        for mine, more in zip(self.equations, other.equations, strict=True):
+            mine.add_times(1, more)
+
+
+def _equations_of(projector: Projector, chunk: list[Drawn], shares: Shares) -> _Samples:
     sums = [RowSum(sum(projector.n_functions.values())) for _ in chunk[0][1]]
     with threadpool_limits(limits=1):  # the same sums to the last digit, in whichever process
         for labelled, times in chunk:
@@ -89,4 +98,4 @@ def _equations_of(projector: Projector, chunk: list[Drawn], shares: Shares) -> t
             for equations, n in zip(sums, times.tolist(), strict=True):
                 if n:
                     equations.add(n**0.5 * rows, n**0.5 * labels)
-        return len(chunk), [equations.total() for equations in sums]
+        return _Samples([equations.total() for equations in sums])
