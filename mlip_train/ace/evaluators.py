@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from mlip_train.ace.function_arrays import functions_of, radial_tables_of
-from mlip_train.ace.kernel import compiled
+from mlip_train.ace.kernel import Neighbours, compiled, workspace
 from mlip_train.ace.library import ACEBEvaluator, ACECalculator, aseatoms_to_atomicenvironment
 from mlip_train.atoms.neighbours import neighbours
 from mlip_train.atoms.structure import Structure
@@ -90,26 +90,17 @@ class CompiledEvaluator:
             )
         order = np.lexsort((second, species[second], first))
         start = np.searchsorted(first[order], np.arange(n + 1)).astype(np.int64)
-        second, vectors = second[order].astype(np.int64), np.ascontiguousarray(vectors[order])
+        around = Neighbours(species, start, second[order].astype(np.int64), np.ascontiguousarray(vectors[order]))
+        most = int(np.diff(start).max())
         rows = np.zeros((int(self._offsets[-1]), 3 * n + 6 if gradients else 0))
         projections = []
         for at, functions in enumerate(self._functions):
             centres = np.flatnonzero(species == at)
             projections.append(np.zeros((len(centres), len(functions.order))))
             if len(centres):
+                work = workspace(functions, self._tables, most, gradients=gradients)
                 mine = rows[self._offsets[at] : self._offsets[at + 1]]
-                self._add_rows(
-                    functions,
-                    self._tables,
-                    species,
-                    centres,
-                    start,
-                    second,
-                    vectors,
-                    gradients,
-                    projections[-1],
-                    mine,
-                )
+                self._add_rows(functions, self._tables, around, centres, work, gradients, projections[-1], mine)
         return projections, rows
 
 

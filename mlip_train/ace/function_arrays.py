@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mlip_train.base.arrays import FloatArray
 
-__all__ = ["FunctionArrays", "RadialTables", "functions_of", "radial_tables_of"]
+__all__ = ["FunctionArrays", "IntArray", "RadialTables", "functions_of", "radial_tables_of"]
 
 IntArray = NDArray[np.int64]
 

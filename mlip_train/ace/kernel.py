@@ -18,15 +18,15 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import platformdirs
 
-from mlip_train.ace.function_arrays import FunctionArrays, RadialTables
+from mlip_train.ace.function_arrays import FunctionArrays, IntArray, RadialTables
 from mlip_train.base.arrays import FloatArray
 
-__all__ = ["add_rows", "compiled", "is_compiled"]
+__all__ = ["Neighbours", "Workspace", "add_rows", "compiled", "is_compiled", "workspace"]
 
 _LANES: Final = 8  # atoms that go through the products at once, in a vector register
 _BLOCK: Final = 32  # functions whose derivatives wait until they are multiplied, atom by atom
@@ -64,14 +64,77 @@ def _cache() -> Path:
     return root / hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
 
 
+class Neighbours(NamedTuple):
+    """The atoms of a structure, and of each its neighbours, sorted by their species and then by themselves."""
+
+    species: IntArray  # (n,)
+    start: IntArray  # (n + 1,): where the neighbours of each atom begin
+    neighbour: IntArray  # (pairs,)
+    vector: FloatArray  # (pairs, 3), from the atom to the neighbour, Å
+
+
+class Workspace(NamedTuple):
+    """Arrays that are used again for every atom; a lane is one of the atoms that are computed together."""
+
+    # of one atom, by its neighbours
+    radial: FloatArray  # (radial functions, 2, most neighbours): value and derivative
+    harmonic: FloatArray  # (l and m, 2, 4, most neighbours): real and imaginary part; value and gradient
+    along: FloatArray  # (6, most neighbours): direction, vector
+    column: IntArray  # (most neighbours, 3): of the force on it
+    scratch: FloatArray  # (columns,)
+    # of each lane
+    real: FloatArray  # (components, lanes)
+    imaginary: FloatArray
+    changes: FloatArray  # (lanes, channels, columns)
+    first_column: IntArray  # (lanes, species + 1)
+    target: IntArray  # (lanes, columns): in the rows of the structure
+    # of each function of a block
+    values: FloatArray  # (block, lanes)
+    by_real: FloatArray  # (block, components of a function, lanes)
+    by_imaginary: FloatArray
+    # of one term
+    before: FloatArray  # (2, factors, lanes)
+    after: FloatArray  # (2, lanes)
+    # of one function and lane
+    factor: FloatArray
+    channel: IntArray
+
+
+def workspace(
+    functions: FunctionArrays, tables: RadialTables, most_neighbours: int, *, gradients: bool
+) -> Workspace:
+    """Make the arrays that `add_rows` works in."""
+    n_components, n_species = len(functions.component_lm), len(functions.component_start) - 1
+    n_lm, most = (tables.l_max + 1) * (tables.l_max + 2) // 2, max(most_neighbours, 1)
+    width = 3 * most + _CENTRE * n_species if gradients else 1
+    widest = int(np.diff(functions.uses_start).max())
+    return Workspace(
+        radial=np.zeros((tables.knots.shape[3], 2, most)),
+        harmonic=np.zeros((n_lm, 2, 4, most)),
+        along=np.zeros((6, most)),
+        column=np.zeros((most, 3), np.int64),
+        scratch=np.zeros(max(width, most)),
+        real=np.zeros((n_components, _LANES)),
+        imaginary=np.zeros((n_components, _LANES)),
+        changes=np.zeros((_LANES, functions.n_channels, width)),
+        first_column=np.zeros((_LANES, n_species + 1), np.int64),
+        target=np.zeros((_LANES, width), np.int64),
+        values=np.zeros((_BLOCK, _LANES)),
+        by_real=np.zeros((_BLOCK, widest, _LANES)),
+        by_imaginary=np.zeros((_BLOCK, widest, _LANES)),
+        before=np.zeros((2, _MOST_FACTORS, _LANES)),
+        after=np.zeros((2, _LANES)),
+        factor=np.zeros(2 * widest + _AT_ONCE),
+        channel=np.zeros(2 * widest + _AT_ONCE, np.int64),
+    )
+
+
 def add_rows(
     functions: FunctionArrays,
     tables: RadialTables,
-    species: Any,
-    centres: Any,
-    start: Any,
-    neighbour: Any,
-    vector: FloatArray,
+    around: Neighbours,
+    centres: IntArray,
+    work: Workspace,
     gradients: bool,
     projections: FloatArray,
     rows: FloatArray,
@@ -84,16 +147,12 @@ def add_rows(
         Of that species.
     tables : RadialTables
         Of the basis.
-    species : (n,) int
-        Of every atom of the structure.
+    around : Neighbours
+        The structure.
     centres : (atoms,) int
         The atoms of that species.
-    start : (n + 1,) int
-        Where the neighbours of each atom begin.
-    neighbour : (pairs,) int
-        Neighbours of each atom, sorted by their species and then by themselves.
-    vector : (pairs, 3) float
-        From the atom to the neighbour, Å.
+    work : Workspace
+        To work in; what it holds does not matter.
     gradients : bool
         Whether `rows` are wanted.
     projections : (atoms, functions) float
@@ -102,56 +161,31 @@ def add_rows(
         Forces (eV/Å) on all atoms and derivatives with respect to strain (eV), per unit coefficient; to be
         added to.
     """
-    n_components, n_functions = len(functions.component_lm), len(functions.order)
-    n_species = len(functions.component_start) - 1
-    most, widest = 1, 0
-    for i in centres:
-        most = max(most, start[i + 1] - start[i])
-    for v in range(n_functions):
-        widest = max(widest, functions.uses_start[v + 1] - functions.uses_start[v])
-    width = 3 * most + _CENTRE * n_species if gradients else 1
-    changes = np.empty((_LANES, functions.n_channels, width))
-    first_column = np.zeros((_LANES, n_species + 1), np.int64)
-    target, column = np.zeros((_LANES, width), np.int64), np.zeros((most, 3), np.int64)
-    n_lm, n_radial = (tables.l_max + 1) * (tables.l_max + 2) // 2, tables.knots.shape[3]
-    radial, harmonic = np.zeros((n_radial, 2, most)), np.zeros((n_lm, 2, 4, most))
-    along, scratch = np.zeros((6, most)), np.zeros(max(width, most))
-    real, imaginary = np.zeros((n_components, _LANES)), np.zeros((n_components, _LANES))
-    values, after = np.zeros((_BLOCK, _LANES)), np.zeros((2, _LANES))
-    before = np.zeros((2, _MOST_FACTORS, _LANES))
-    factor, channel = np.zeros(2 * widest + _AT_ONCE), np.zeros(2 * widest + _AT_ONCE, np.int64)
-    by_real, by_imaginary = np.zeros((_BLOCK, widest, _LANES)), np.zeros((_BLOCK, widest, _LANES))
     for begin in range(0, len(centres), _LANES):
         lanes = min(_LANES, len(centres) - begin)
         for lane in range(lanes):
             centre = centres[begin + lane]
-            _surroundings(tables, species, centre, start, neighbour, vector, radial, harmonic, along)
-            _components(functions, species, centre, start, neighbour, radial, harmonic, lane, real, imaginary)
+            _surroundings(tables, around, centre, work)
+            _components(functions, around, centre, lane, work)
             if gradients:
-                _lay_columns(species, centre, start, neighbour, lane, first_column, target, column)
-                _changes(
-                    functions, species, centre, start, neighbour, radial, harmonic, along,
-                    lane, first_column, column, scratch, changes,
-                )  # fmt: skip
-        for low in range(0, n_functions, _BLOCK):
-            high = min(low + _BLOCK, n_functions)
+                _lay_columns(around, centre, lane, work)
+                _changes(functions, around, centre, lane, work)
+        for low in range(0, len(functions.order), _BLOCK):
+            high = min(low + _BLOCK, len(functions.order))
             for v in range(low, high):
-                _products(functions, v, v - low, real, imaginary, before, after, values, by_real, by_imaginary)
+                _products(functions, v, v - low, work)
                 for lane in range(lanes):
-                    projections[begin + lane, v] = values[v - low, lane]
+                    projections[begin + lane, v] = work.values[v - low, lane]
             if gradients:
                 for lane in range(lanes):
                     for v in range(low, high):
-                        _spread(
-                            functions, v, v - low, lane, by_real, by_imaginary, changes,
-                            first_column, target, scratch, factor, channel, rows,
-                        )  # fmt: skip
+                        _spread(functions, v, v - low, lane, work, rows)
 
 
-def _lay_columns(
-    species: Any, centre: int, start: Any, neighbour: Any, lane: int, first_column: Any, target: Any, column: Any
-) -> None:
+def _lay_columns(around: Neighbours, centre: int, lane: int, work: Workspace) -> None:
     """Give each distinct neighbour its columns; per species, those of the centre and the strains follow."""
+    species, start, neighbour = around.species, around.start, around.neighbour
+    first_column, target, column = work.first_column, work.target, work.column
     n_species, n_atoms = first_column.shape[1] - 1, len(species)
     at, pair, end = 0, start[centre], start[centre + 1]
     for kind in range(n_species):
@@ -178,18 +212,10 @@ def _lay_columns(
     first_column[lane, n_species] = at
 
 
-def _surroundings(
-    tables: RadialTables,
-    species: Any,
-    centre: int,
-    start: Any,
-    neighbour: Any,
-    vector: FloatArray,
-    radial: FloatArray,
-    harmonic: FloatArray,
-    along: FloatArray,
-) -> None:
+def _surroundings(tables: RadialTables, around: Neighbours, centre: int, work: Workspace) -> None:
     """Radial functions, harmonics and directions of all neighbours of an atom; zero beyond the pair's cutoff."""
+    species, start, neighbour, vector = around.species, around.start, around.neighbour, around.vector
+    along = work.along
     kind = species[centre]
     for pair in range(start[centre], start[centre + 1]):
         other, at = species[neighbour[pair]], pair - start[centre]
@@ -197,8 +223,8 @@ def _surroundings(
         distance = math.sqrt(x * x + y * y + z * z)
         along[0, at], along[1, at], along[2, at] = x / distance, y / distance, z / distance
         along[3, at], along[4, at], along[5, at] = x, y, z
-        _harmonics(x / distance, y / distance, z / distance, distance, tables.l_max, at, harmonic)
-        _interpolate(tables, kind, other, distance, at, radial)
+        _harmonics(x / distance, y / distance, z / distance, distance, tables.l_max, at, work.harmonic)
+        _interpolate(tables, kind, other, distance, at, work.radial)
 
 
 def _interpolate(
@@ -259,19 +285,10 @@ def _harmonics(x: float, y: float, z: float, distance: float, l_max: int, at: in
         scale *= -1.0 / math.sqrt((2 * m + 1.0) * (2 * m + 2.0))
 
 
-def _components(
-    functions: FunctionArrays,
-    species: Any,
-    centre: int,
-    start: Any,
-    neighbour: Any,
-    radial: FloatArray,
-    harmonic: FloatArray,
-    lane: int,
-    real: FloatArray,
-    imaginary: FloatArray,
-) -> None:
+def _components(functions: FunctionArrays, around: Neighbours, centre: int, lane: int, work: Workspace) -> None:
     """Sum A over the neighbours of one atom."""
+    species, start, neighbour = around.species, around.start, around.neighbour
+    radial, harmonic = work.radial, work.harmonic
     begin, low = start[centre], start[centre]
     for kind in range(len(functions.component_start) - 1):
         high = low
@@ -285,33 +302,21 @@ def _components(
             for at in range(end - first):
                 a += size[at] * one[at]
                 b += size[at] * two[at]
-            real[component, lane] = a
-            imaginary[component, lane] = b
+            work.real[component, lane] = a
+            work.imaginary[component, lane] = b
         low = high
 
 
-def _changes(
-    functions: FunctionArrays,
-    species: Any,
-    centre: int,
-    start: Any,
-    neighbour: Any,
-    radial: FloatArray,
-    harmonic: FloatArray,
-    along: FloatArray,
-    lane: int,
-    first_column: Any,
-    column: Any,
-    scratch: FloatArray,
-    changes: FloatArray,
-) -> None:
+def _changes(functions: FunctionArrays, around: Neighbours, centre: int, lane: int, work: Workspace) -> None:
     """Lay out how each channel changes with the neighbours of one atom."""
+    species, start, neighbour = around.species, around.start, around.neighbour
+    radial, harmonic, along, scratch, column = work.radial, work.harmonic, work.along, work.scratch, work.column
     begin, low = start[centre], start[centre]
     for kind in range(len(functions.component_start) - 1):
         high = low
         while high < start[centre + 1] and species[neighbour[high]] == kind:
             high += 1
-        left, right = first_column[lane, kind], first_column[lane, kind + 1]
+        left, right = work.first_column[lane, kind], work.first_column[lane, kind + 1]
         first, end, last = low - begin, high - begin, right - _CENTRE
         for component in range(functions.component_start[kind], functions.component_start[kind + 1]):
             lm, k = functions.component_lm[component], functions.component_radial[component]
@@ -321,7 +326,7 @@ def _changes(
                     channel = functions.imaginary_channel[component]
                     if channel < 0:
                         break
-                row = changes[lane, channel]
+                row = work.changes[lane, channel]
                 row[left:right] = 0.0
                 size, slope = radial[k, 0, first:end], radial[k, 1, first:end]
                 turn = harmonic[lm, part, 0, first:end]
@@ -350,19 +355,10 @@ def _changes(
         low = high
 
 
-def _products(
-    functions: FunctionArrays,
-    v: int,
-    slot: int,
-    real: FloatArray,
-    imaginary: FloatArray,
-    before: FloatArray,
-    after: FloatArray,
-    values: FloatArray,
-    by_real: FloatArray,
-    by_imaginary: FloatArray,
-) -> None:
+def _products(functions: FunctionArrays, v: int, slot: int, work: Workspace) -> None:
     """A function of some atoms, and its derivatives with respect to the parts of each component it uses."""
+    real, imaginary, before, after = work.real, work.imaginary, work.before, work.after
+    values, by_real, by_imaginary = work.values, work.by_real, work.by_imaginary
     order, uses = functions.order[v], functions.uses_start[v]
     for lane in range(_LANES):
         values[slot, lane] = 0.0
@@ -406,38 +402,28 @@ def _products(
             by_imaginary[slot, place, lane] -= coefficient * sign * after[1, lane]
 
 
-def _spread(
-    functions: FunctionArrays,
-    v: int,
-    slot: int,
-    lane: int,
-    by_real: FloatArray,
-    by_imaginary: FloatArray,
-    changes: FloatArray,
-    first_column: Any,
-    target: Any,
-    scratch: FloatArray,
-    factor: FloatArray,
-    channel: Any,
-    rows: FloatArray,
-) -> None:
+def _spread(functions: FunctionArrays, v: int, slot: int, lane: int, work: Workspace, rows: FloatArray) -> None:
     """Multiply the derivatives of a function with the changes of its components, species by species."""
+    first_column, factor, channel, changes = work.first_column, work.factor, work.channel, work.changes
     place, uses = 0, functions.uses_start[v]
     n_uses = functions.uses_start[v + 1] - uses
     for kind in range(first_column.shape[1] - 1):
         n = 0
         while place < n_uses and functions.uses[uses + place] < functions.component_start[kind + 1]:
             component = functions.uses[uses + place]
-            factor[n], channel[n] = by_real[slot, place, lane], functions.real_channel[component]
+            factor[n], channel[n] = work.by_real[slot, place, lane], functions.real_channel[component]
             n += 1
             if functions.imaginary_channel[component] >= 0:
-                factor[n], channel[n] = by_imaginary[slot, place, lane], functions.imaginary_channel[component]
+                factor[n], channel[n] = (
+                    work.by_imaginary[slot, place, lane],
+                    functions.imaginary_channel[component],
+                )
                 n += 1
             place += 1
         if n == 0:
             continue
         low, high = first_column[lane, kind], first_column[lane, kind + 1]
-        width, row, total, goes = high - low, rows[v], scratch[: high - low], target[lane, low:high]
+        width, row, total, goes = high - low, rows[v], work.scratch[: high - low], work.target[lane, low:high]
         total[:] = 0.0
         while n % _AT_ONCE:
             factor[n], channel[n] = 0.0, channel[n - 1]

@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlip_train.ace.evaluators import CompiledEvaluator, EngineEvaluator, lacking
+from mlip_train.ace.kernel import compiled, is_compiled
 from mlip_train.ace.library import ACEBBasisSet, BBasisConfiguration, create_multispecies_basis_config
 from mlip_train.ace.projections import Projector
 from mlip_train.atoms.structure import Structure
@@ -182,3 +183,13 @@ def test_two_atoms_at_one_place_are_named(tmp_path: Path) -> None:
     close = unlabelled(atoms, "run.xyz", 7)
     with pytest.raises(EngineError, match=r"run\.xyz, frame 7: two atoms are only 0\.0001 Å apart"):
         projector.design(close)
+
+
+def test_machine_code_is_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled()
+    assert is_compiled()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    assert not is_compiled()
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert not is_compiled()  # the user's cache directory, by default
