@@ -91,7 +91,7 @@ def _solve(
     solve_starts(plan, [member.run for member in members], _times_drawn(members), solution, on_progress)
     seconds = (time.monotonic() - began) / len(members)
     for member in members:
-        record_solved(member, solution.ridge, seconds)
+        record_solved(member, solution, seconds)
 
 
 def _draw(member: FitPlan) -> None:

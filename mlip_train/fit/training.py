@@ -148,16 +148,16 @@ def finish_linear(plan: FitPlan) -> FitRecord:
     write_predictions(
         run.train_predictions, run.start_potential, chosen_structures(Campaign(plan.campaign), run)()
     )
-    return record_solved(plan, solution.ridge, solution.seconds, plan.n_train - solution.n_structures)
+    return record_solved(plan, solution, solution.seconds, plan.n_train - solution.n_structures)
 
 
-def record_solved(plan: FitPlan, ridge: float, seconds: float, left_out: int = 0) -> FitRecord:
+def record_solved(plan: FitPlan, solution: LinearSolution, seconds: float, left_out: int = 0) -> FitRecord:
     """Make a solved start potential the fitted one, and write its record."""
     copy_atomically(plan.run.start_potential, plan.run.fitted_potential)
     record = FitRecord(
         identity=plan.identity,
         start=plan.start,
-        stopped=f"solved (ridge {ridge:.0e})",
+        stopped=f"solved ({solution.settings})",
         left_out=left_out,
         seconds=seconds,
         return_code=0,

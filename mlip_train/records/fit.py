@@ -23,16 +23,23 @@ class LinearSolution(Frozen):
     def __str__(self) -> str:
         return (
             f"Linear solution of {self.n_functions} functions in {self.seconds:.0f} s: loss {self.loss:.4g}, RMSE "
-            f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å{self._of_stress} (ridge "
-            f"{self.ridge:.0e})"
+            f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å{self._of_stress} "
+            f"({self.settings})"
         )
 
     @property
     def _of_stress(self) -> str:
         if self.virial_rmse is None:
             return ""
-        taken = f"share {self.stress_share:.1e}" if self.stress_share else "not trained"
-        return f", virial {1e3 * self.virial_rmse:.2f} meV/atom (stress: {taken})"
+        return f", virial {1e3 * self.virial_rmse:.2f} meV/atom"
+
+    @property
+    def settings(self) -> str:
+        """What the cross-validation has chosen: the ridge, and the share of stress where there is any."""
+        if self.virial_rmse is None:
+            return f"ridge {self.ridge:.0e}"
+        stress = f"share of stress {self.stress_share:.1e}" if self.stress_share else "stress not learned"
+        return f"ridge {self.ridge:.0e}, {stress}"
 
 
 class Timings(Frozen):

@@ -258,7 +258,8 @@ def test_a_linear_solution_leaves_the_files_that_a_fit_would_leave(make_small: M
     assert list(names) == [structure.structure_id for structure in structures]
     assert energies == pytest.approx(predictions(run.fitted_potential, structures)[0])
     record = FitRecord.load(run.fit_record)
-    assert record.stopped == f"solved (ridge {solution.ridge:.0e})"
+    assert solution.stress_share > 0.0  # the silicon data have stress
+    assert record.stopped == f"solved (ridge {solution.ridge:.0e}, share of stress {solution.stress_share:.1e})"
     assert (record.return_code, record.left_out, record.seconds) == (0, 0, solution.seconds)
 
 
