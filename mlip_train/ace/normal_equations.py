@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.blas import dsyrk
 
@@ -79,26 +80,35 @@ class NormalEquations:
 
     def solution(self, ridge: float) -> FloatArray:
         """The minimum for one ridge, like that of `solutions`, which is exact for tiny ridges, too."""
-        scale = self._scale()
+        felt, scale, scaled = self._scaled()
         try:
-            factors = cho_factor(self.gram / np.outer(scale, scale) + ridge * np.eye(self.n), lower=True)
+            factors = cho_factor(scaled + ridge * np.eye(len(scaled)), lower=True)
         except np.linalg.LinAlgError:  # a ridge below rounding
             (solution,) = self.solutions([ridge])
             return solution
-        return np.asarray(cho_solve(factors, self.moment / scale) / scale, dtype=np.float64)
-
-    def _scale(self) -> FloatArray:
-        scale = np.sqrt(np.diag(self.gram))
-        scale[scale == 0] = 1.0  # a function that no structure feels keeps the coefficient 0
-        return scale
+        return self._for_all(felt, cho_solve(factors, self.moment[felt] / scale) / scale)
 
     def solutions(self, ridges: Iterable[float]) -> Iterator[FloatArray]:
         """The minimum for each ridge, in coordinates in which every function has the same size."""
-        scale = self._scale()
-        eigenvalues, vectors = np.linalg.eigh(self.gram / np.outer(scale, scale))
-        projected = vectors.T @ (self.moment / scale)
+        felt, scale, scaled = self._scaled()
+        eigenvalues, vectors = np.linalg.eigh(scaled)
+        projected = vectors.T @ (self.moment[felt] / scale)
         for ridge in ridges:
-            yield (vectors @ (projected / (np.maximum(eigenvalues, 0.0) + ridge))) / scale
+            found = vectors @ (projected / (np.maximum(eigenvalues, 0.0) + ridge))
+            yield self._for_all(felt, found / scale)
+
+    def _scaled(self) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+        """Functions that some structure feels, their sizes, and the matrix of them where all have the size 1."""
+        felt = np.flatnonzero(np.diag(self.gram))
+        scale = np.sqrt(np.diag(self.gram)[felt])
+        matrix = self.gram if len(felt) == self.n else self.gram[np.ix_(felt, felt)]
+        return felt, scale, matrix / np.outer(scale, scale)
+
+    def _for_all(self, felt: NDArray[np.intp], coefficients: FloatArray) -> FloatArray:
+        """Give a function that no structure feels the coefficient 0."""
+        solution = np.zeros(self.n)
+        solution[felt] = coefficients
+        return solution
 
 
 class RowSum:
