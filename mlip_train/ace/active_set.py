@@ -37,6 +37,7 @@ _WHILE_CHOOSING: Final = 1e-9
 _PUBLISHED: Final = 1e-3
 _SMALLEST: Final = 1e-7  # typical size of a function relative to that of the largest
 _MOST_SWAPS: Final = 20  # per function, in one update
+_ROUGHLY: Final = 1.1  # the tolerance for many new rows that are offered again: others may be better still
 _NEARLY: Final = 0.8  # a row with a grade above this may be worth having later
 _RESERVE: Final = 2  # rows kept for that, per function
 
@@ -53,7 +54,7 @@ class _Rows:
     reserve: FloatArray  # (at most _RESERVE times functions, functions)
     reserve_members: list[str]
 
-    def offer(self, rows: FloatArray, members: Sequence[str], tolerance: float) -> float:
+    def offer(self, rows: FloatArray, members: Sequence[str], tolerance: float, *, again: bool) -> float:
         """Take in the rows that enlarge the volume; return the largest grade before that."""
         scaled = rows / self.scale
         grades = np.abs(scaled @ self.inverse).max(axis=1)
@@ -61,8 +62,10 @@ class _Rows:
         if len(kept):
             candidates = np.vstack([self.matrix, self.reserve, scaled[kept]])
             names = [*self.members, *self.reserve_members, *(members[i] for i in kept)]
+            roughly = again and len(kept) > len(self.scale)
+            tolerance = max(tolerance, _ROUGHLY) if roughly else tolerance
             if (worst := float(grades.max())) > tolerance:
-                self._choose(candidates, names, len(kept), tolerance)
+                self._choose(candidates, names, tolerance, roughly=roughly)
             else:
                 n = len(self.scale)
                 self._keep_in_reserve(candidates[n:], names[n:])
@@ -70,13 +73,13 @@ class _Rows:
             worst = float(grades.max())
         return worst
 
-    def _choose(self, candidates: FloatArray, names: list[str], n_new: int, tolerance: float) -> None:
+    def _choose(self, candidates: FloatArray, names: list[str], tolerance: float, *, roughly: bool) -> None:
         choices = []
         is_filled, n = not self.is_artificial.any(), len(self.scale)
         if is_filled:  # from artificial rows, swapping one at a time would take long
             choices.append(_swap(candidates, self.inverse, tolerance))
-        if not is_filled or n_new > n:
-            # The engine's maxvol begins from nothing; where much is new it may end in a better place than swaps.
+        if not is_filled or roughly:
+            # The engine's maxvol begins from nothing; while all is new it may end in a better place than swaps.
             choices.append(maxvol(candidates, tol=tolerance, max_iters=_MOST_SWAPS * n)[0])
         chosen = max(choices, key=lambda rows: float(np.linalg.slogdet(candidates[rows])[1]))
         self.matrix = np.ascontiguousarray(candidates[chosen])
@@ -123,8 +126,12 @@ class ActiveSet:
         self.covers = 0  # newest generation up to which every training structure was offered
         self._elements: dict[str, _Rows] = {}
 
-    def offer(self, rows: Mapping[str, FloatArray], members: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    def offer(
+        self, rows: Mapping[str, FloatArray], members: Mapping[str, Sequence[str]], *, again: bool = False
+    ) -> dict[str, float]:
         """Take in rows (atoms, functions) per element, each with the structure it comes from.
+
+        Rows that will be offered again need not be looked at so closely now.
 
         Returns
         -------
@@ -137,7 +144,7 @@ class ActiveSet:
                 known = self._elements.get(element)
                 if known is None:
                     known = self._elements[element] = _artificial(offered)
-                grades[element] = known.offer(offered, members[element], self.tolerance)
+                grades[element] = known.offer(offered, members[element], self.tolerance, again=again)
         return grades
 
     def grader(self) -> Callable[[Mapping[str, FloatArray]], dict[str, FloatArray]]:

@@ -16,6 +16,7 @@ RIDGES: Final = tuple(10.0**exponent for exponent in range(-14, -3))  # relative
 _PATIENCE: Final = 1.005  # most that the loss of a ridge may exceed the smallest: small coefficients are worth it
 _NOT_VALIDATED: Final = 1e-8  # the ridge where there is nothing to validate on
 _MOST_GROWTH: Final = 1.03  # of the errors of energies and forces by stress
+_REAL_GAIN: Final = 1 - 1e-6
 _STRESS_SHARES: Final = tuple(10.0 ** (exponent / 4) for exponent in range(-24, 9))
 
 
@@ -50,6 +51,8 @@ def validate(folds: Sequence[Terms], shares: Shares) -> Validated:
 def most_stress(folds: Sequence[Terms], shares: Shares) -> tuple[Shares, Validated]:
     """Give stress the largest share for which no other error grows by more than 3 % on what is left out.
 
+    It has none where its own error does not fall, or where it is in one fold only, which cannot tell.
+
     Parameters
     ----------
     folds : sequence of Terms
@@ -59,26 +62,31 @@ def most_stress(folds: Sequence[Terms], shares: Shares) -> tuple[Shares, Validat
     """
     without = validate(folds, shares._replace(stress=0.0))
     best = shares._replace(stress=0.0), without
-    if not sum(fold.stress.labels for fold in folds) or np.isnan(without.energy):
+    if sum(fold.stress.labels > 0.0 for fold in folds) < 2 or np.isnan(without.energy):
         return best
+    at_ridge = _at_ridge(folds, best[0], without.ridge)
     low, high = 0, len(_STRESS_SHARES)
-    while low < high:  # the errors grow with the share
+    while low < high:
         middle = (low + high) // 2
         tried = shares._replace(stress=_STRESS_SHARES[middle])
-        if _is_bearable(_at_ridge(folds, tried, without.ridge), without):
+        if _is_bearable(_at_ridge(folds, tried, without.ridge), at_ridge, shares):
             low = middle + 1
         else:
             high = middle
     for share in reversed(_STRESS_SHARES[:low]):  # with a ridge of its own, one is hardly ever worse
         tried = shares._replace(stress=share)
-        if _is_bearable(found := validate(folds, tried), without):
+        if _is_bearable(found := validate(folds, tried), without, shares):
             return tried, found
     return best
 
 
-def _is_bearable(found: Validated, without: Validated) -> bool:
-    grown = any(now > _MOST_GROWTH * before for now, before in zip(found[1:3], without[1:3], strict=True))
-    return not grown and found.stress <= without.stress
+def _is_bearable(found: Validated, without: Validated, shares: Shares) -> bool:
+    """Whether what counts in the loss grows by little, and the error of stress falls by more than rounding."""
+    grown = any(
+        share and now > _MOST_GROWTH * before
+        for share, now, before in zip(shares[:2], found[1:3], without[1:3], strict=True)
+    )
+    return not grown and found.stress < _REAL_GAIN * without.stress
 
 
 def _at_ridge(folds: Sequence[Terms], shares: Shares, ridge: float) -> Validated:

@@ -31,6 +31,7 @@ class RadialTables(NamedTuple):
     knots: FloatArray  # (species, species, knots, functions, 2): value, and derivative times the step
     cutoff: FloatArray  # (species, species), Å
     per_length: FloatArray  # (species, species), knots per Å
+    bins: IntArray  # (species, species), between knots
     l_max: int
 
 
@@ -75,7 +76,7 @@ def radial_tables_of(basis: Any) -> RadialTables:
             if basis.nradmax:  # the engine fails on an empty array
                 values.append(np.array(getattr(radial, f"{prefix}fr_vec")).reshape(len(places), -1))
             knots[i, j, 1:count, :, derivative] = np.hstack(values) * (step if derivative else 1.0)
-    return RadialTables(knots, cutoff, bins / cutoff, int(basis.lmax))
+    return RadialTables(knots, cutoff, bins / cutoff, bins, int(basis.lmax))
 
 
 def functions_of(basis: Any, species: int) -> FunctionArrays:

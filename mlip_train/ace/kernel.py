@@ -47,6 +47,8 @@ def compiled() -> Callable[..., None]:
     before, settings.CACHE_DIR = settings.CACHE_DIR, str(_cache())
     try:
         machine_code: Callable[..., None] = numba.njit(cache=True, **options)(add_rows)
+    except RuntimeError:  # no directory that can be written
+        machine_code = numba.njit(**options)(add_rows)
     finally:
         settings.CACHE_DIR = before
     return machine_code
@@ -57,11 +59,17 @@ def is_compiled() -> bool:
     return any(_cache().glob("**/kernel.add_rows*.nbc"))
 
 
+def _processor() -> str:
+    from llvmlite import binding  # see `compiled`
+
+    return f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+
+
 def _cache() -> Path:
-    """A directory for this version of this file: what another one has compiled is of no use."""
+    """A directory for this version of this file and this processor: what others have compiled is of no use."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(chosen) if chosen else platformdirs.user_cache_path("mlip-train") / "compiled"
-    return root / hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    return root / hashlib.sha256(Path(__file__).read_bytes() + _processor().encode()).hexdigest()[:16]
 
 
 class Neighbours(NamedTuple):
@@ -161,6 +169,11 @@ def add_rows(
         Forces (eV/Å) on all atoms and derivatives with respect to strain (eV), per unit coefficient; to be
         added to.
     """
+    # What is called for every function gets its arrays one by one: to take them out of the tuple costs too much.
+    real, imaginary, before, after = work.real, work.imaginary, work.before, work.after
+    values, by_real, by_imaginary, changes = work.values, work.by_real, work.by_imaginary, work.changes
+    first_column, target, scratch = work.first_column, work.target, work.scratch
+    factor, channel = work.factor, work.channel
     for begin in range(0, len(centres), _LANES):
         lanes = min(_LANES, len(centres) - begin)
         for lane in range(lanes):
@@ -173,13 +186,16 @@ def add_rows(
         for low in range(0, len(functions.order), _BLOCK):
             high = min(low + _BLOCK, len(functions.order))
             for v in range(low, high):
-                _products(functions, v, v - low, work)
+                _products(functions, v, v - low, real, imaginary, before, after, values, by_real, by_imaginary)
                 for lane in range(lanes):
-                    projections[begin + lane, v] = work.values[v - low, lane]
+                    projections[begin + lane, v] = values[v - low, lane]
             if gradients:
                 for lane in range(lanes):
                     for v in range(low, high):
-                        _spread(functions, v, v - low, lane, work, rows)
+                        _spread(
+                            functions, v, v - low, lane, by_real, by_imaginary, changes,
+                            first_column, target, scratch, factor, channel, rows,
+                        )  # fmt: skip
 
 
 def _lay_columns(around: Neighbours, centre: int, lane: int, work: Workspace) -> None:
@@ -237,7 +253,7 @@ def _interpolate(
             radial[k, 0, at] = 0.0
             radial[k, 1, at] = 0.0
         return
-    knot = int(distance * per_length)
+    knot = min(int(distance * per_length), int(tables.bins[kind, other]) - 1)  # rounding may lead to the next one
     t = distance * per_length - knot
     t2, t3 = t * t, t * t * t
     a, b, c, d = 2 * t3 - 3 * t2 + 1, t3 - 2 * t2 + t, 3 * t2 - 2 * t3, t3 - t2
@@ -355,10 +371,19 @@ def _changes(functions: FunctionArrays, around: Neighbours, centre: int, lane: i
         low = high
 
 
-def _products(functions: FunctionArrays, v: int, slot: int, work: Workspace) -> None:
+def _products(
+    functions: FunctionArrays,
+    v: int,
+    slot: int,
+    real: FloatArray,
+    imaginary: FloatArray,
+    before: FloatArray,
+    after: FloatArray,
+    values: FloatArray,
+    by_real: FloatArray,
+    by_imaginary: FloatArray,
+) -> None:
     """A function of some atoms, and its derivatives with respect to the parts of each component it uses."""
-    real, imaginary, before, after = work.real, work.imaginary, work.before, work.after
-    values, by_real, by_imaginary = work.values, work.by_real, work.by_imaginary
     order, uses = functions.order[v], functions.uses_start[v]
     for lane in range(_LANES):
         values[slot, lane] = 0.0
@@ -402,20 +427,33 @@ def _products(functions: FunctionArrays, v: int, slot: int, work: Workspace) -> 
             by_imaginary[slot, place, lane] -= coefficient * sign * after[1, lane]
 
 
-def _spread(functions: FunctionArrays, v: int, slot: int, lane: int, work: Workspace, rows: FloatArray) -> None:
+def _spread(
+    functions: FunctionArrays,
+    v: int,
+    slot: int,
+    lane: int,
+    by_real: FloatArray,
+    by_imaginary: FloatArray,
+    changes: FloatArray,
+    first_column: IntArray,
+    target: IntArray,
+    scratch: FloatArray,
+    factor: FloatArray,
+    channel: IntArray,
+    rows: FloatArray,
+) -> None:
     """Multiply the derivatives of a function with the changes of its components, species by species."""
-    first_column, factor, channel, changes = work.first_column, work.factor, work.channel, work.changes
     place, uses = 0, functions.uses_start[v]
     n_uses = functions.uses_start[v + 1] - uses
     for kind in range(first_column.shape[1] - 1):
         n = 0
         while place < n_uses and functions.uses[uses + place] < functions.component_start[kind + 1]:
             component = functions.uses[uses + place]
-            factor[n], channel[n] = work.by_real[slot, place, lane], functions.real_channel[component]
+            factor[n], channel[n] = by_real[slot, place, lane], functions.real_channel[component]
             n += 1
             if functions.imaginary_channel[component] >= 0:
                 factor[n], channel[n] = (
-                    work.by_imaginary[slot, place, lane],
+                    by_imaginary[slot, place, lane],
                     functions.imaginary_channel[component],
                 )
                 n += 1
@@ -423,7 +461,7 @@ def _spread(functions: FunctionArrays, v: int, slot: int, lane: int, work: Works
         if n == 0:
             continue
         low, high = first_column[lane, kind], first_column[lane, kind + 1]
-        width, row, total, goes = high - low, rows[v], work.scratch[: high - low], work.target[lane, low:high]
+        width, row, total, goes = high - low, rows[v], scratch[: high - low], target[lane, low:high]
         total[:] = 0.0
         while n % _AT_ONCE:
             factor[n], channel[n] = 0.0, channel[n - 1]

@@ -57,12 +57,6 @@ class NormalEquations:
         self.moment += factor * other.moment
         self.labels += factor * other.labels
 
-    def __iadd__(self, other: NormalEquations) -> NormalEquations:
-        self.gram += other.gram
-        self.moment += other.moment
-        self.labels += other.labels
-        return self
-
     def __sub__(self, other: NormalEquations) -> NormalEquations:
         difference = NormalEquations(0)
         difference.n, difference.gram = self.n, self.gram - other.gram
@@ -122,6 +116,8 @@ class RowSum:
 
     def add(self, rows: FloatArray, labels: FloatArray) -> None:
         """Add rows (k, functions) and their labels (k,), both times the roots of their weights."""
+        if not len(rows):
+            return  # of which BLAS complains
         self._equations.moment += labels @ rows
         self._equations.labels += float(labels @ labels)
         self._rows.append(rows)

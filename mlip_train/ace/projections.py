@@ -74,7 +74,9 @@ class Projector:
 
 
 def _has_more_densities(basis: Any) -> bool:
-    return any(embedding.ndensity > 1 for embedding in basis.map_embedding_specifications.values())
+    """Whether an atom's energy is more than its first density."""
+    embeddings = basis.map_embedding_specifications.values()
+    return any(list(embedding.FS_parameters) != [1.0, 1.0] for embedding in embeddings)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ __all__ = ["Spanned", "projection_fingerprint", "rank", "span"]
 Structures = Callable[[], Iterable[Structure]]  # returns the stream anew
 
 _MOST_PASSES: Final = 8
+_ROUGH_PASSES: Final = 2
 _OFFERED_AT_ONCE: Final = 4  # chunks
 
 
@@ -87,9 +88,9 @@ def span(
                     on_progress(done)
                     if most_passes > 1:
                         pickle.dump(chunk, kept, protocol=pickle.HIGHEST_PROTOCOL)
-                left.add(active.offer(rows, members))
+                left.add(active.offer(rows, members, again=number < _ROUGH_PASSES < most_passes))
             if max(left.values(), default=0.0) <= active.tolerance:
-                break
+                break  # in the first pass, too: then not one row was taken in
     return Spanned(dict(grades_before), dict(left))
 
 

@@ -76,6 +76,7 @@ class IndexRow:
     elements: frozenset[str]
     weight: float
     total_atom_weight: float
+    has_atom_weights: bool  # other than 1
     has_virial: bool
 
 
@@ -225,6 +226,7 @@ class DatasetStore:
                     elements=frozenset(chemical_symbols[number] for number in set(numbers)),
                     weight=row.get("weight", 1.0),
                     total_atom_weight=len(numbers) if atom_weights is None else sum(atom_weights),
+                    has_atom_weights=any(weight != 1.0 for weight in atom_weights or ()),
                     has_virial=row["stress"] is not None and all(row["pbc"]),
                     **{name: row[name] for name in known},
                 )

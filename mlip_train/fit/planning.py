@@ -12,6 +12,7 @@ from mlip_train.base.files import hash_of
 from mlip_train.campaign.campaign import Campaign
 from mlip_train.campaign.fit_plan import FitPlan, Groundwork, earlier_plan, finished_fit
 from mlip_train.config.campaign_config import CampaignConfig
+from mlip_train.errors import TrainingFailedError
 from mlip_train.fit.selection import (
     chosen_structures,
     has_weights,
@@ -141,14 +142,19 @@ def _write_data(plan: FitPlan) -> None:
     if not plan.member:
         write_data(campaign.accumulated, (row.structure for row in store.iterate("train")), energies)
     if has_weights(plan):
-        write_weighted_data(run.train_data, labelled_structures(plan), energies)
-        if plan.n_test:
-            write_weighted_data(run.test_data, labelled_test_structures(plan), energies)
+        if not write_weighted_data(run.train_data, labelled_structures(plan), energies) and not plan.is_linear:
+            raise TrainingFailedError(
+                "the weights of all atoms are 0, and the engine cannot train without forces; set weights.atom: null, "
+                "or fit.max_epochs: 0"
+            )
+        if not write_weighted_data(run.test_data, labelled_test_structures(plan), energies):
+            run.test_data.unlink()  # the engine would stop at it
         return
     if plan.n_train == store.count("train") and baseline is None and not plan.member:
         _link_or_copy(campaign.accumulated, run.train_data)
     else:
         write_data(run.train_data, learned_structures(plan)(), energies)
+    run.test_data.unlink(missing_ok=True)  # of an earlier attempt
     if plan.n_test:
         unseen = (row.structure for row in store.iterate("test"))
         write_data(run.test_data, map(baseline.subtracted, unseen) if baseline else unseen, energies)
@@ -160,7 +166,7 @@ def _write_input(plan: FitPlan) -> tuple[str, ...]:
         plan.config,
         Campaign(plan.campaign).store.manifest.reference_energies,
         run.train_data,
-        run.test_data if plan.n_test else None,
+        run.test_data if run.test_data.exists() else None,
         run.start_potential if run.start_potential.exists() else None,
         plan.epochs,
         climb_from_start=interim is not None and not interim.complete,

@@ -53,6 +53,7 @@ def select_structures(ground: Groundwork, on_progress: Callable[[int], None] = l
         choice = Choice(ids=[row.structure_id for row in store.index("train")])
     else:
         choice = choose(campaign, ground, on_progress)
+    _leave_out(store, choice, ground.config.weights.config_type)
     choice.notes += _notes_on_weights(store, choice, ground.config.weights.config_type)
     selection = _describe(store, rule, choice, time.monotonic() - began)
     SelectionFile(selection=selection, structures=tuple(choice.ids)).save(ground.run.selection)
@@ -100,13 +101,13 @@ def has_weights(plan: FitPlan) -> bool:
     """Whether a structure or an atom of the training set has a weight other than 1."""
     by_type = plan.config.weights.config_type
     return any(
-        by_type.get(row.config_type, 1.0) * row.weight != 1.0 or row.total_atom_weight != row.n_atoms
+        by_type.get(row.config_type, 1.0) * row.weight != 1.0 or row.has_atom_weights
         for row in Campaign(plan.campaign).store.index("train")
     )
 
 
 def labelled_test_structures(plan: FitPlan) -> Iterator[LabelledStructure]:
-    """Stream the test structures with the labels and the weights that a fit gives them; see `labelled`."""
+    """Stream the test structures with the labels that a fit sees and their own weights; see `labelled`."""
     store, baseline = Campaign(plan.campaign).store, plan.baseline
 
     def unseen() -> Iterable[Structure]:
@@ -172,22 +173,36 @@ def _describe(store: DatasetStore, rule: ActiveSetRule, choice: Choice, seconds:
     )
 
 
+def _leave_out(store: DatasetStore, choice: Choice, by_type: Mapping[str, float]) -> None:
+    """Take what has the weight 0 out of the choice."""
+    without = {
+        row.structure_id for row in store.index("train") if not by_type.get(row.config_type, 1.0) * row.weight
+    }
+    kept = [structure_id for structure_id in choice.ids if structure_id not in without]
+    if not kept:
+        raise TrainingFailedError(
+            "all training structures have the weight 0; see weights in campaign.yaml, and the weights that the "
+            "data bring"
+        )
+    if len(kept) < len(choice.ids):
+        choice.notes.append(f"{len(choice.ids) - len(kept)} structures left out by the weight 0")
+    choice.ids = kept
+
+
 def _notes_on_weights(store: DatasetStore, choice: Choice, by_type: Mapping[str, float]) -> list[str]:
     """How often structures count, where not once; a config type at a time."""
-    ids, weights, n_atoms = frozenset(choice.ids), defaultdict(list), 0
+    ids, weights, n_with_weights = frozenset(choice.ids), defaultdict(list), 0
     for row in store.index("train"):
         if row.structure_id in ids:
             weights[row.config_type].append(by_type.get(row.config_type, 1.0) * row.weight)
-            n_atoms += row.total_atom_weight != row.n_atoms
+            n_with_weights += row.has_atom_weights
     notes = [
         f"weights of {name}: {min(found):g}" + (f" to {max(found):g}" if max(found) > min(found) else "")
         for name, found in sorted(weights.items())
         if set(found) != {1.0}
     ]
-    if left_out := sum(weight == 0.0 for found in weights.values() for weight in found):
-        notes.append(f"{left_out} structures left out by the weight 0")
-    if n_atoms:
-        notes.append(f"{n_atoms} structures with weights of their atoms")
+    if n_with_weights:
+        notes.append(f"{n_with_weights} structures with weights of their atoms")
     return notes
 
 

@@ -14,10 +14,11 @@ from mlip_train.base.frozen import Frozen
 from mlip_train.config.campaign_config import CampaignConfig
 from mlip_train.records.refusal import Refusal
 
-__all__ = ["FrameRules", "IsolatedAtom", "check_frame", "frame_rules"]
+__all__ = ["FrameRules", "IsolatedAtom", "check_frame", "columns_of", "frame_rules"]
 
 UNSPECIFIED = "unspecified"
 _LARGEST_ENERGY = 1e6  # eV per atom; all-electron uranium has 0.8e6
+_LARGEST_WEIGHT = 1e6  # as in campaign.yaml
 _LARGEST_LENGTH = 1e4  # Å
 _LARGEST_VOLUME = 1e9  # Å³
 _SMALLEST_HEIGHT = 0.3  # Å, between opposite faces of a cell
@@ -232,19 +233,20 @@ def _given_atom_weights(atoms: Atoms, rules: FrameRules) -> FloatArray | None:
 
 
 def _wrong_weights(atoms: Atoms, rules: FrameRules) -> str | None:
-    expected = "expected numbers from 0 (leaves out) up. Correct them, or name another entry under weights"
+    expected = f"expected 0 (leaves out) to {_LARGEST_WEIGHT:g}. Correct it, or name another entry under weights"
     try:
         weight, of_atoms = float(_given_weight(atoms, rules)), _given_atom_weights(atoms, rules)
     except (TypeError, ValueError):
         return f"its weight {rules.weight!r} or weights {rules.atom_weights!r} are not numbers; {expected}"
-    if not 0 <= weight < np.inf:
+    if not 0 <= weight <= _LARGEST_WEIGHT:
         return f"its weight {rules.weight!r} is {weight:g}; {expected}"
     if of_atoms is None:
         return None
     if of_atoms.shape != (len(atoms),):
         return f"its weights {rules.atom_weights!r} have shape {of_atoms.shape}, not ({len(atoms)},); {expected}"
-    if not ((of_atoms >= 0) & (of_atoms < np.inf)).all():
-        return f"a weight in {rules.atom_weights!r} is {of_atoms[of_atoms.argmin()]:g}; {expected}"
+    wrong = np.flatnonzero(~((of_atoms >= 0) & (of_atoms <= _LARGEST_WEIGHT)))
+    if len(wrong):
+        return f"the weight of atom {wrong[0]} in {rules.atom_weights!r} is {of_atoms[wrong[0]]:g}; {expected}"
     return None
 
 

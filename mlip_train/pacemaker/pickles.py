@@ -45,16 +45,18 @@ def _frame(structures: Iterable[Structure], reference_energies: Mapping[str, flo
 
 def write_weighted_data(
     path: Path, rows: Iterable[LabelledStructure], reference_energies: Mapping[str, float]
-) -> None:
+) -> bool:
     """Write structures for the engine with the weights that it takes instead of its own.
 
-    Beside the columns of `write_data` there are `w_energy` and, per atom, `w_forces`.
+    Beside the columns of `write_data` there are `w_energy` and, per atom, `w_forces`. Returns whether there is any
+    force to learn: the engine fails where there is none.
     """
     labelled = list(rows)
     frame = _frame((row.structure for row in labelled), reference_energies)
     frame["w_energy"] = [row.energy_weight for row in labelled]
     frame["w_forces"] = pd.Series([row.force_weights for row in labelled], dtype=object)
     _write(path, frame)
+    return any(row.force_weights.any() for row in labelled)
 
 
 def _write(path: Path, frame: pd.DataFrame) -> None:

@@ -77,7 +77,8 @@ def labelled(
         How often structures of a config type count; once where it is not named.
     """
     if isinstance(weighting, EnergyBasedWeighting):
-        policy = _energy_based(structures(), reference_energies, weighting, seed)
+        counting = (structure for structure in structures() if _often(structure, by_type))
+        policy = _energy_based(counting, reference_energies, weighting, seed)
         weights = partial(_by_policy, policy=policy, by_type=by_type)
         total = _Total()
         for structure in structures():

@@ -75,3 +75,25 @@ def test_stress_that_contradicts_gets_what_the_other_errors_bear(contradiction: 
 
 def test_without_stress_there_is_nothing_to_share() -> None:
     assert most_stress(folds(with_stress=False), SHARES)[0] == SHARES
+
+
+def test_stress_of_one_fold_cannot_tell() -> None:
+    made = folds()
+    alone = [made[0], *(fold._replace(stress=RowSum(N).total()) for fold in made[1:])]
+    assert most_stress(alone, SHARES)[0] == SHARES
+
+
+def test_what_is_not_learned_is_not_asked() -> None:
+    made = folds(contradiction=1.0)
+    on_forces = Shares(0.0, 1.0, 0.0)
+    shares, found = most_stress(made, on_forces)
+    assert found.forces <= 1.03 * validate(made, on_forces).forces
+    more = validate(made, shares._replace(stress=shares.stress * 10**0.25))
+    assert more.forces > 1.03 * validate(made, on_forces).forces
+
+
+def test_kinds_without_rows_are_summed_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    total = RowSum(N)
+    total.add(np.empty((0, N)), np.empty(0))
+    assert not total.total().gram.any()
+    assert capfd.readouterr() == ("", "")

@@ -18,6 +18,7 @@ from mlip_train.ace.curvature import first_inverse_hessian
 from mlip_train.ace.library import ACEBBasisSet
 from mlip_train.campaign.campaign import Campaign
 from mlip_train.campaign.fit_plan import FitPlan, finished_fit
+from mlip_train.errors import TrainingFailedError
 from mlip_train.fit import planning
 from mlip_train.fit.planning import plan_fit, write_fit
 from mlip_train.fit.selection import select_structures
@@ -26,6 +27,7 @@ from mlip_train.fit.training import finish_linear
 from mlip_train.intake.accumulation import accumulate
 from mlip_train.pacemaker.callbacks import STOP_CALLBACK, TELL_CALLBACK
 from mlip_train.pacemaker.interim import InterimRecord
+from tests.mlip_train.alloys import aluminium
 from tests.mlip_train.alloys import write_frames as write_alloy
 from tests.mlip_train.frames import with_results
 from tests.mlip_train.planning import edit, planned, solved
@@ -292,3 +294,41 @@ def test_another_baseline_is_another_fit_and_a_core_is_not(make_linear: Make) ->
         identities.append(planned(Campaign(campaign.root), 1).identity)
     assert identities[0] == identities[1]
     assert len(set(identities)) == 3
+
+
+def with_weights(frames: list[Atoms], weights: list[float], atoms: list[float] | None = None) -> list[Atoms]:
+    for frame, weight in zip(frames, weights, strict=True):
+        frame.info["weight"] = weight
+        if atoms is not None:
+            frame.arrays["weights"] = np.array(atoms)
+    return frames
+
+
+def test_weights_reach_the_engine_and_zero_leaves_out(make_campaign: Make, tmp_path: Path) -> None:
+    campaign = make_campaign(elements=["Al"], test={"fraction": 0.0})
+    # weights of atoms that sum to their number are weights, too
+    frames = with_weights(aluminium(6), [1, 2, 0, 1, 1, 1], [0.0, 2.0, 0.0, 2.0])
+    accumulate(campaign, [write_alloy(tmp_path / "al.extxyz", frames)])
+    plan = planned(campaign, 1)
+    data = pd.read_pickle(plan.run.train_data, compression="gzip")
+    assert plan.n_train == len(data) == 5
+    assert sorted(data["w_energy"]) == pytest.approx([1 / 6] * 4 + [2 / 6])
+    assert np.vstack(data["w_forces"])[0] == pytest.approx(np.array([0, 2, 0, 2]) * data["w_energy"].iloc[0] / 4)
+    notes = select_structures(lay_basis(campaign, 1)).notes
+    assert "1 structures left out by the weight 0" in notes
+    assert "5 structures with weights of their atoms" in notes
+
+
+def test_a_dataset_without_any_weight_is_refused(make_campaign: Make, tmp_path: Path) -> None:
+    campaign = make_campaign(elements=["Al"], test={"fraction": 0.0})
+    accumulate(campaign, [write_alloy(tmp_path / "al.extxyz", with_weights(aluminium(3), [0, 0, 0]))])
+    with pytest.raises(TrainingFailedError, match="all training structures have the weight 0"):
+        planned(campaign, 1)
+
+
+def test_a_training_without_forces_is_refused(make_campaign: Make, tmp_path: Path) -> None:
+    campaign = make_campaign(elements=["Al"], test={"fraction": 0.0})
+    frames = with_weights(aluminium(6), [1] * 6, [0.0] * 4)
+    accumulate(campaign, [write_alloy(tmp_path / "al.extxyz", frames)])
+    with pytest.raises(TrainingFailedError, match="weights of all atoms are 0"):
+        planned(campaign, 1)

@@ -353,13 +353,15 @@ def test_weights_of_a_frame_and_its_atoms_are_stored() -> None:
 @pytest.mark.parametrize(
     ("info", "arrays", "said"),
     [
-        (-1.0, None, "its weight 'weight' is -1; expected numbers from 0 (leaves out) up"),
+        (-1.0, None, "its weight 'weight' is -1; expected 0 (leaves out) to 1e+06"),
         (float("nan"), None, "its weight 'weight' is nan"),
         (float("inf"), None, "its weight 'weight' is inf"),
         ("much", None, "are not numbers"),
         ([1, 2], None, "are not numbers"),
-        (1.0, [1.0, -0.5], "a weight in 'weights' is -0.5"),
-        (1.0, [float("nan"), 1.0], "a weight in 'weights' is nan"),
+        (1.0, [1.0, -0.5], "the weight of atom 1 in 'weights' is -0.5"),
+        (1.0, [float("nan"), 1.0], "the weight of atom 0 in 'weights' is nan"),
+        (1.0, [1.0, float("inf")], "the weight of atom 1 in 'weights' is inf"),
+        (1e308, None, "its weight 'weight' is 1e+308"),
         (1.0, [[1.0], [1.0]], "its weights 'weights' have shape (2, 1), not (2,)"),
         (1.0, ["a", "b"], "are not numbers"),
     ],
