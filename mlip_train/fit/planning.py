@@ -144,8 +144,8 @@ def _write_data(plan: FitPlan) -> None:
     if has_weights(plan):
         if not write_weighted_data(run.train_data, labelled_structures(plan), energies) and not plan.is_linear:
             raise TrainingFailedError(
-                "the weights of all atoms are 0, and the engine cannot train without forces; set weights.atom: null, "
-                "or fit.max_epochs: 0"
+                "the weights of all atoms are 0, and the engine cannot train without forces; set "
+                "weights.atom: null or fit.max_epochs: 0"
             )
         if not write_weighted_data(run.test_data, labelled_test_structures(plan), energies):
             run.test_data.unlink()  # the engine would stop at it
