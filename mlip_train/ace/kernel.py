@@ -1,7 +1,7 @@
 """The arithmetic of projections, written as loops and compiled to machine code when first used.
 
 Of the atoms of one species, some at a time: first their A_nlm and how each changes with the neighbours, then
-function by function the products and their derivatives with respect to each *distinct* A (about ten, where
+function by function the products and their derivatives with respect to each *distinct* A (about seven, where
 there are many more products), and only then these times the changes of A, contiguous over all neighbours. The
 cost is functions x distinct A x neighbours.
 

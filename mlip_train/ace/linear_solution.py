@@ -89,9 +89,8 @@ def solve_linear_start(
     (solution,) = joint.solutions([validated.ridge])
     if curvature is not None:
         with atomic_path(curvature) as temporary, temporary.open("wb") as stream:
-            np.save(
-                stream, total.joint(shares._replace(stress=0.0)).gram
-            )  # the loss of who goes on knows no stress
+            # the engine, which goes on with it, knows no stress
+            np.save(stream, total.joint(shares._replace(stress=0.0)).gram)
     with_first_density(target, solution, target)
     losses = [term.loss(solution) for term in total]
     return LinearSolution(

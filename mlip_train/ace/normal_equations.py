@@ -194,8 +194,9 @@ def weighted_rows(projector: Projector, labelled: LabelledStructure) -> tuple[_W
     )
     residual = structure.forces.reshape(-1) - design.fixed.forces
     forces = _Weighted(weights[:, None] * design.forces, weights * residual)
-    if structure.stress is None or not labelled.stress_weight:
+    volume = structure.volume_per_atom
+    if structure.stress is None or volume is None or not labelled.stress_weight:
         return energy, forces, _Weighted(design.virial[:0], np.empty(0))
     weight = per_atom * labelled.stress_weight**0.5
-    virial = structure.stress * abs(float(np.linalg.det(structure.cell)))
+    virial = structure.stress * volume * len(structure.numbers)
     return energy, forces, _Weighted(weight * design.virial, weight * (virial - design.fixed.virial))

@@ -16,7 +16,7 @@ from mlip_train.campaign.generation_directory import GenerationDirectory
 from mlip_train.config.fit import ActiveSetRule, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.fit.choice import Choice, choose
-from mlip_train.pacemaker.weights import labelled
+from mlip_train.pacemaker.weights import labelled, often_counted
 from mlip_train.records.selection import Selection, SelectionFile, Share
 
 __all__ = [
@@ -101,7 +101,7 @@ def has_weights(plan: FitPlan) -> bool:
     """Whether a structure or an atom of the training set has a weight other than 1."""
     by_type = plan.config.weights.config_type
     return any(
-        by_type.get(row.config_type, 1.0) * row.weight != 1.0 or row.has_atom_weights
+        often_counted(row, by_type) != 1.0 or row.has_atom_weights
         for row in Campaign(plan.campaign).store.index("train")
     )
 
@@ -175,9 +175,7 @@ def _describe(store: DatasetStore, rule: ActiveSetRule, choice: Choice, seconds:
 
 def _leave_out(store: DatasetStore, choice: Choice, by_type: Mapping[str, float]) -> None:
     """Take what has the weight 0 out of the choice."""
-    without = {
-        row.structure_id for row in store.index("train") if not by_type.get(row.config_type, 1.0) * row.weight
-    }
+    without = {row.structure_id for row in store.index("train") if not often_counted(row, by_type)}
     kept = [structure_id for structure_id in choice.ids if structure_id not in without]
     if not kept:
         raise TrainingFailedError(
@@ -194,7 +192,7 @@ def _notes_on_weights(store: DatasetStore, choice: Choice, by_type: Mapping[str,
     ids, weights, n_with_weights = frozenset(choice.ids), defaultdict(list), 0
     for row in store.index("train"):
         if row.structure_id in ids:
-            weights[row.config_type].append(by_type.get(row.config_type, 1.0) * row.weight)
+            weights[row.config_type].append(often_counted(row, by_type))
             n_with_weights += row.has_atom_weights
     notes = [
         f"weights of {name}: {min(found):g}" + (f" to {max(found):g}" if max(found) > min(found) else "")

@@ -20,7 +20,7 @@ from mlip_train.config.fit import EnergyBasedWeighting, UniformWeighting
 from mlip_train.errors import TrainingFailedError
 from mlip_train.pacemaker.input_yaml import energy_based_policy
 
-__all__ = ["Counted", "labelled"]
+__all__ = ["Counted", "labelled", "often_counted"]
 
 _EVENLY: Final[Mapping[str, float]] = MappingProxyType({})
 
@@ -77,7 +77,7 @@ def labelled(
         How often structures of a config type count; once where it is not named.
     """
     if isinstance(weighting, EnergyBasedWeighting):
-        counting = (structure for structure in structures() if _often(structure, by_type))
+        counting = (structure for structure in structures() if often_counted(structure, by_type))
         policy = _energy_based(counting, reference_energies, weighting, seed)
         weights = partial(_by_policy, policy=policy, by_type=by_type)
         total = _Total()
@@ -87,7 +87,7 @@ def labelled(
     else:
         weights, total = partial(_evenly, by_type=by_type), _Total()
         for one in known:
-            often = _often(one, by_type)
+            often = often_counted(one, by_type)
             total.add(often, often * one.total_atom_weight, often * one.has_virial)
     for structure in structures():
         if (weight := weights(structure)) is not None:
@@ -120,19 +120,20 @@ class _Total:
         self.stress += stress
 
 
-def _often(one: Counted, by_type: Mapping[str, float]) -> float:
+def often_counted(one: Counted, by_type: Mapping[str, float]) -> float:
+    """How often a structure counts by its config type and its own weight."""
     return by_type.get(one.config_type, 1.0) * one.weight
 
 
 def _evenly(structure: Structure, by_type: Mapping[str, float]) -> _Weight | None:
-    often = _often(structure, by_type)
+    often = often_counted(structure, by_type)
     return _weight(structure, often, 1.0, np.ones(len(structure.numbers))) if often else None
 
 
 def _by_policy(
     structure: Structure, policy: Mapping[str, tuple[float, FloatArray]], by_type: Mapping[str, float]
 ) -> _Weight | None:
-    often = _often(structure, by_type)
+    often = often_counted(structure, by_type)
     if not often or structure.structure_id not in policy:
         return None
     return _weight(structure, often, *policy[structure.structure_id])

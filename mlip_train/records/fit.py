@@ -24,7 +24,7 @@ class LinearSolution(Frozen):
         return (
             f"Linear solution of {self.n_functions} functions in {self.seconds:.0f} s: loss {self.loss:.4g}, RMSE "
             f"{1e3 * self.energy_rmse:.2f} meV/atom, {1e3 * self.force_rmse:.0f} meV/Å{self._of_stress} "
-            f"({self.settings})"
+            f"({self.settings})" + self._on_what_lacked
         )
 
     @property
@@ -32,6 +32,12 @@ class LinearSolution(Frozen):
         if self.virial_rmse is None:
             return ""
         return f", virial {1e3 * self.virial_rmse:.2f} meV/atom"
+
+    @property
+    def _on_what_lacked(self) -> str:
+        if self.lacking is None:
+            return ""
+        return f". The projections are the engine's own, which is much slower: the basis has {self.lacking}"
 
     @property
     def settings(self) -> str:
