@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlip_train.ace.evaluators import CompiledEvaluator, EngineEvaluator, lacking
-from mlip_train.ace.kernel import compiled, is_compiled
+from mlip_train.ace.kernel import add_rows, compiled, is_compiled
 from mlip_train.ace.library import ACEBBasisSet, BBasisConfiguration, create_multispecies_basis_config
 from mlip_train.ace.projections import Projector
 from mlip_train.atoms.structure import Structure
@@ -193,3 +193,13 @@ def test_machine_code_is_kept_and_found_again(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert not is_compiled()  # the user's cache directory, by default
+
+
+def test_without_a_directory_to_write_to_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(*, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr("numba.njit", njit)
+    assert compiled.__wrapped__() is add_rows
